@@ -1,0 +1,72 @@
+//! Who is asking. The auth worker issues tokens; every worker verifies them for itself.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::{Command, Query};
+
+/// What an access token says (RFC 9068, `at+jwt`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Claims {
+    pub iss: String,
+    /// The account's id.
+    pub sub: Uuid,
+    pub aud: String,
+    /// Seconds since 1970.
+    pub exp: u64,
+    pub nbf: u64,
+    pub iat: u64,
+    pub jti: Uuid,
+    pub client_id: String,
+    /// Scopes, parted by spaces: `stock:write catalog:write`.
+    pub scope: String,
+}
+
+impl Claims {
+    pub fn has_scope(&self, scope: &str) -> bool {
+        self.scope.split(' ').any(|held| held == scope)
+    }
+}
+
+/// The `iss` of our own tokens.
+pub const ISSUER: &str = "shopzen";
+/// The `aud` of our own tokens.
+pub const AUDIENCE: &str = "shopzen";
+
+/// An access token for an account, for who holds the operator's credentials.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IssueToken {
+    pub email: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct IssuedToken {
+    pub access_token: String,
+    pub token_type: String,
+    /// Seconds.
+    pub expires_in: u64,
+    pub scope: String,
+}
+
+impl Command for IssueToken {
+    const SUBJECT: &'static str = "shop.cmd.auth.v1.issue_token";
+    type Reply = IssuedToken;
+}
+
+/// The public keys that tokens are signed with (RFC 7517).
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GetKeys {}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct KeySet {
+    pub keys: Vec<Value>,
+}
+
+impl Query for GetKeys {
+    const SUBJECT: &'static str = "shop.qry.auth.v1.keys";
+    type Reply = KeySet;
+}

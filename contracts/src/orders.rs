@@ -1,0 +1,388 @@
+//! Orders: what somebody bought, and how it went.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    Command, Event, Money, Notice, OrderId, Quantity, Query, Sku, payments::PaymentStatus,
+    stock::Shortage,
+};
+
+/// Buys. The body of `POST /api/v1/orders`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlaceOrder {
+    /// 1 to [`PlaceOrder::LINES_MAX`]; lines of one SKU are summed.
+    #[serde(default)]
+    pub lines: Vec<OrderLineInput>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cart_id: Option<String>,
+    pub email: String,
+    pub shipping_address: Address,
+    #[serde(default = "standard_shipping")]
+    pub shipping_method: String,
+    pub payment: PaymentInput,
+    /// What the shopper was shown; where it differs, nothing is ordered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_total: Option<Money>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub coupons: Vec<String>,
+    #[serde(default)]
+    pub on_shortage: OnShortage,
+}
+
+impl PlaceOrder {
+    pub const LINES_MAX: usize = 100;
+}
+
+fn standard_shipping() -> String {
+    "standard".to_owned()
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OrderLineInput {
+    pub sku: Sku,
+    pub quantity: Quantity,
+}
+
+/// Where the goods go. Each field has at most 200 characters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Address {
+    pub name: String,
+    pub line1: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line2: Option<String>,
+    pub postal_code: String,
+    pub city: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// ISO 3166-1 alpha-2.
+    pub country: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PaymentInput {
+    pub gateway: String,
+    /// The gateway's name for the shopper's means of payment; never a card number.
+    pub token: String,
+}
+
+/// What becomes of an order of which something is missing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnShortage {
+    #[default]
+    Reject,
+    Ask,
+    ShipAvailable,
+}
+
+impl Command for PlaceOrder {
+    const SUBJECT: &'static str = "shop.cmd.orders.v1.place";
+    type Reply = AcceptedOrder;
+}
+
+/// An order that exists from now on, whatever dies.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AcceptedOrder {
+    #[serde(flatten)]
+    pub order: Order,
+    /// With it a guest sees the order. Said once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order_token: Option<String>,
+}
+
+/// An order as its owner sees it: what was agreed, and how far it has come.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Order {
+    pub id: OrderId,
+    pub status: OrderStatus,
+    /// Why it ended, where it ended badly.
+    pub reason: Option<EndReason>,
+    pub lines: Vec<OrderLine>,
+    pub subtotal: Money,
+    pub discount: Money,
+    pub shipping: Money,
+    /// Contained in the prices.
+    pub tax: Money,
+    pub total: Money,
+    pub payment: Payment,
+    #[schemars(with = "String")]
+    pub placed_at: Timestamp,
+    #[schemars(with = "Option<String>")]
+    pub decide_by: Option<Timestamp>,
+    /// The number of the last thing that happened to it.
+    pub version: i64,
+}
+
+impl Order {
+    /// The same order, as far as `progress` says it has come. Older news changes nothing.
+    pub fn advance(&mut self, progress: &OrderProgress) {
+        if progress.id != self.id || progress.version <= self.version {
+            return;
+        }
+        self.status = progress.status;
+        self.reason = progress.reason;
+        self.payment.status = progress.payment_status;
+        self.version = progress.version;
+        for line in &mut self.lines {
+            line.shortage = progress
+                .shortages
+                .iter()
+                .find(|s| s.sku == line.sku)
+                .cloned();
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OrderLine {
+    pub sku: Sku,
+    pub name: String,
+    pub quantity: Quantity,
+    pub unit_price: Money,
+    pub line_total: Money,
+    /// What was missing, where the order failed for it.
+    pub shortage: Option<Shortage>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Payment {
+    pub status: PaymentStatus,
+    pub gateway: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OrderStatus {
+    Placed,
+    Reserved,
+    Confirmed,
+    PartlyShipped,
+    Shipped,
+    Delivered,
+    AwaitingDecision,
+    Rejected,
+    Cancelled,
+    Returned,
+    Refunded,
+}
+
+impl OrderStatus {
+    /// As it stands in JSON and in columns.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Placed => "placed",
+            Self::Reserved => "reserved",
+            Self::Confirmed => "confirmed",
+            Self::PartlyShipped => "partly_shipped",
+            Self::Shipped => "shipped",
+            Self::Delivered => "delivered",
+            Self::AwaitingDecision => "awaiting_decision",
+            Self::Rejected => "rejected",
+            Self::Cancelled => "cancelled",
+            Self::Returned => "returned",
+            Self::Refunded => "refunded",
+        }
+    }
+
+    /// Whether `Prefer: wait` has nothing more to wait for.
+    pub const fn is_settled(self) -> bool {
+        !matches!(self, Self::Placed | Self::Reserved)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EndReason {
+    OutOfStock,
+    PaymentDeclined,
+    TimedOut,
+    CancelledByShopper,
+    CancelledByStaff,
+}
+
+impl EndReason {
+    /// As it stands in JSON and in columns.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OutOfStock => "out_of_stock",
+            Self::PaymentDeclined => "payment_declined",
+            Self::TimedOut => "timed_out",
+            Self::CancelledByShopper => "cancelled_by_shopper",
+            Self::CancelledByStaff => "cancelled_by_staff",
+        }
+    }
+}
+
+/// One order, for its owner: the signed-in one, or who sends the `Order-Token`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GetOrder {
+    pub id: OrderId,
+}
+
+impl Query for GetOrder {
+    const SUBJECT: &'static str = "shop.qry.orders.v1.get";
+    type Reply = Order;
+}
+
+/// The caller's orders, newest first.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListOrders {
+    /// 1 to 100; 24 where absent.
+    pub limit: Option<u32>,
+    pub cursor: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct OrderPage {
+    pub items: Vec<Order>,
+    pub next_cursor: Option<String>,
+}
+
+impl Query for ListOrders {
+    const SUBJECT: &'static str = "shop.qry.orders.v1.list";
+    type Reply = OrderPage;
+}
+
+/// What happened to an order after its event number `after`, for who may see the order.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GetProgress {
+    pub id: OrderId,
+    #[serde(default)]
+    pub after: i64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ProgressLog {
+    pub items: Vec<OrderProgress>,
+}
+
+impl Query for GetProgress {
+    const SUBJECT: &'static str = "shop.qry.orders.v1.progress";
+    type Reply = ProgressLog;
+}
+
+/// Ends an order that is not shipped. Its owner may, and staff with `orders:write`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CancelOrder {
+    pub id: OrderId,
+}
+
+impl Command for CancelOrder {
+    const SUBJECT: &'static str = "shop.cmd.orders.v1.cancel";
+    type Reply = Order;
+}
+
+/// One thing that happened to an order. `version` counts them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OrderProgress {
+    pub id: OrderId,
+    pub version: i64,
+    pub status: OrderStatus,
+    pub reason: Option<EndReason>,
+    pub payment_status: PaymentStatus,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shortages: Vec<Shortage>,
+    #[schemars(with = "String")]
+    pub at: Timestamp,
+}
+
+/// What happened to some orders just now.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct OrdersProgressed(pub Vec<OrderProgress>);
+
+impl Notice for OrdersProgressed {
+    const SUBJECT: &'static str = "shop.pub.orders.v1.progressed";
+}
+
+/// Somebody bought: stock is asked to reserve, payments learns the amount.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct OrderPlaced {
+    pub order_id: OrderId,
+    pub lines: Vec<OrderLineInput>,
+    pub total: Money,
+    pub payment: PaymentInput,
+}
+
+/// The pivot: from here on the order will be fulfilled.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct OrderConfirmed {
+    pub order_id: OrderId,
+    pub summary: OrderSummary,
+}
+
+/// It could not be: something was missing, or the payment was declined.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct OrderRejected {
+    pub order_id: OrderId,
+    pub reason: EndReason,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shortages: Vec<Shortage>,
+    pub summary: OrderSummary,
+}
+
+/// It was ended: by the shopper, by staff, or by its deadline.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct OrderCancelled {
+    pub order_id: OrderId,
+    pub reason: EndReason,
+    pub summary: OrderSummary,
+}
+
+/// What a message to the shopper says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct OrderSummary {
+    pub email: String,
+    pub lines: Vec<SummaryLine>,
+    pub total: Money,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SummaryLine {
+    pub name: String,
+    pub quantity: Quantity,
+    pub line_total: Money,
+}
+
+macro_rules! about_an_order {
+    ($event:ident, $subject:literal) => {
+        impl Event for $event {
+            const SUBJECT: &'static str = $subject;
+
+            fn key(&self) -> Uuid {
+                self.order_id.0
+            }
+        }
+    };
+}
+about_an_order!(OrderPlaced, "shop.evt.orders.v1.placed");
+about_an_order!(OrderConfirmed, "shop.evt.orders.v1.confirmed");
+about_an_order!(OrderRejected, "shop.evt.orders.v1.rejected");
+about_an_order!(OrderCancelled, "shop.evt.orders.v1.cancelled");
+
+/// One event of an order, wherever it came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TimelineEntry {
+    pub event_id: Uuid,
+    #[schemars(with = "String")]
+    pub at: Timestamp,
+    /// `orders`, `stock`, …
+    pub service: String,
+    /// `placed`, `reserved`, …
+    pub event: String,
+    /// The id of the event that led to this one.
+    pub cause: Option<Uuid>,
+    /// How many times it was handed to the broker.
+    pub attempt: i32,
+}

@@ -1,0 +1,121 @@
+//! Money: what a gateway promised, took and gave back.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{Event, Money, OrderId};
+
+/// Where the payment of an order stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PaymentStatus {
+    None,
+    Pending,
+    RequiresAction,
+    Authorised,
+    Captured,
+    Voided,
+    PartlyRefunded,
+    Refunded,
+    Declined,
+    Unknown,
+}
+
+impl PaymentStatus {
+    /// As it stands in JSON and in columns.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Pending => "pending",
+            Self::RequiresAction => "requires_action",
+            Self::Authorised => "authorised",
+            Self::Captured => "captured",
+            Self::Voided => "voided",
+            Self::PartlyRefunded => "partly_refunded",
+            Self::Refunded => "refunded",
+            Self::Declined => "declined",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+macro_rules! about_an_order {
+    ($event:ident, $subject:literal) => {
+        impl Event for $event {
+            const SUBJECT: &'static str = $subject;
+
+            fn key(&self) -> Uuid {
+                self.order_id.0
+            }
+        }
+    };
+}
+
+/// The gateway holds the money for us.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PaymentAuthorised {
+    pub order_id: OrderId,
+    pub amount: Money,
+}
+about_an_order!(PaymentAuthorised, "shop.evt.payments.v1.authorised");
+
+/// The gateway refused, for good.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PaymentDeclined {
+    pub order_id: OrderId,
+    /// The gateway's word for it, such as `insufficient_funds`.
+    pub code: String,
+}
+about_an_order!(PaymentDeclined, "shop.evt.payments.v1.declined");
+
+/// The shopper has to act, for example by 3-D Secure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PaymentActionRequired {
+    pub order_id: OrderId,
+    /// Where.
+    pub url: String,
+}
+about_an_order!(
+    PaymentActionRequired,
+    "shop.evt.payments.v1.action_required"
+);
+
+/// The gateway did not answer; whether it acted is being found out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PaymentUnknown {
+    pub order_id: OrderId,
+}
+about_an_order!(PaymentUnknown, "shop.evt.payments.v1.unknown");
+
+/// The money is ours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PaymentCaptured {
+    pub order_id: OrderId,
+    pub amount: Money,
+}
+about_an_order!(PaymentCaptured, "shop.evt.payments.v1.captured");
+
+/// The gateway promised the money and will not give it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PaymentCaptureFailed {
+    pub order_id: OrderId,
+    pub code: String,
+}
+about_an_order!(PaymentCaptureFailed, "shop.evt.payments.v1.capture_failed");
+
+/// The authorisation was given back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PaymentVoided {
+    pub order_id: OrderId,
+    pub amount: Money,
+}
+about_an_order!(PaymentVoided, "shop.evt.payments.v1.voided");
+
+/// Captured money was given back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PaymentRefunded {
+    pub order_id: OrderId,
+    pub amount: Money,
+}
+about_an_order!(PaymentRefunded, "shop.evt.payments.v1.refunded");

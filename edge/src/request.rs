@@ -1,0 +1,362 @@
+//! What handlers take out of a request: who asks, the body, names in the path.
+
+use std::{str::FromStr, sync::Arc, time::Duration};
+
+use axum::{
+    extract::{FromRequestParts, Path, RawQuery},
+    http::{
+        HeaderMap, HeaderName,
+        header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, IF_MATCH},
+        request::Parts,
+    },
+};
+use bytes::Bytes;
+use serde::{Serialize, de::DeserializeOwned};
+use shopzen_chassis::{Answered, Asking, trace::TraceParent};
+use shopzen_contracts::{Command, Query};
+
+use crate::{Edge, answer, params::Params, problem::Refusal};
+
+/// A query that is not answered by then is not answered in time.
+const QUERY_DEADLINE: Duration = Duration::from_secs(2);
+/// A command may wait behind a batch of others.
+const COMMAND_DEADLINE: Duration = Duration::from_secs(5);
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const IDEMPOTENCY_KEY_LENGTH_MAX: usize = 255;
+const ORDER_TOKEN: HeaderName = HeaderName::from_static("order-token");
+/// The same for links and for `EventSource`, which cannot set headers.
+const ORDER_TOKEN_PARAMETER: &str = "order_token";
+
+/// Who asks: what workers are told beside the body. They decide what it is worth.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    pub(crate) asking: Asking,
+    pub(crate) edge: Arc<Edge>,
+}
+
+impl FromRequestParts<Arc<Edge>> for Caller {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, edge: &Arc<Edge>) -> Result<Self, Refusal> {
+        let trace = parts.extensions.get::<TraceParent>().cloned();
+        let asking = Asking {
+            identity: access_token(&parts.headers)?,
+            idempotency_key: idempotency_key(&parts.headers)?,
+            order_token: order_token(&parts.headers, parts.uri.query())?,
+            if_match: None,
+            trace: trace.unwrap_or_else(TraceParent::start),
+            deadline: QUERY_DEADLINE,
+        };
+        Ok(Self { asking, edge: Arc::clone(edge) })
+    }
+}
+
+impl Caller {
+    /// Asks a worker, and hands on its bytes.
+    pub(crate) async fn query<Q: Query>(&self, query: &Q) -> Result<Bytes, Refusal> {
+        let answered = self.edge.asker.raw(Q::SUBJECT, encode(query), &self.asking).await;
+        answered.map(|answered| answered.body).map_err(|error| Refusal::of(error, true))
+    }
+
+    /// Asks a worker, and reads what it says.
+    pub(crate) async fn query_for<Q: Query>(&self, query: &Q) -> Result<Q::Reply, Refusal> {
+        self.edge
+            .asker
+            .query(query, &self.asking)
+            .await
+            .map_err(|error| Refusal::of(error, true))
+    }
+
+    /// Tells a worker to act. The body goes as it came: the worker judges it, and its fingerprint
+    /// belongs to the idempotency key.
+    pub(crate) async fn command<C: Command>(&mut self, body: Bytes) -> Result<Answered, Refusal> {
+        self.asking.deadline = COMMAND_DEADLINE;
+        let retry_safe = self.asking.idempotency_key.is_some();
+        self.edge
+            .asker
+            .raw(C::SUBJECT, body, &self.asking)
+            .await
+            .map_err(|error| Refusal::of(error, retry_safe))
+    }
+}
+
+pub(crate) fn encode<T: Serialize>(message: &T) -> Bytes {
+    serde_json::to_vec(message).expect("a contract is plain data").into()
+}
+
+/// The one value of a header: none is nothing, two are one too many.
+fn only(headers: &HeaderMap, name: HeaderName, refusal: fn() -> Refusal) -> Result<Option<&str>, Refusal> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(refusal());
+    }
+    // `to_str` lets visible ASCII, spaces and tabs pass, and no line break.
+    value.to_str().map(|value| Some(value.trim())).map_err(|_| refusal())
+}
+
+fn access_token(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
+    let Some(value) = only(headers, AUTHORIZATION, || Refusal::Unauthenticated)? else {
+        return Ok(None);
+    };
+    let (scheme, token) = value.split_once(' ').ok_or(Refusal::Unauthenticated)?;
+    let token = token.trim();
+    if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() || token.contains(' ') {
+        return Err(Refusal::Unauthenticated);
+    }
+    Ok(Some(token.to_owned()))
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
+    let invalid = || Refusal::IdempotencyKeyInvalid;
+    let Some(key) = only(headers, IDEMPOTENCY_KEY, || Refusal::IdempotencyKeyInvalid)? else {
+        return Ok(None);
+    };
+    let printable = key.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    if key.is_empty() || key.len() > IDEMPOTENCY_KEY_LENGTH_MAX || !printable {
+        return Err(invalid());
+    }
+    Ok(Some(key.to_owned()))
+}
+
+/// A token that is not printable ASCII is nobody's, and is left out.
+fn order_token(headers: &HeaderMap, query: Option<&str>) -> Result<Option<String>, Refusal> {
+    let malformed = || Refusal::MalformedHeader("Order-Token");
+    if let Some(token) = only(headers, ORDER_TOKEN, malformed)? {
+        return Ok(Some(token.to_owned()));
+    }
+    let Some(query) = query.filter(|query| query.contains(ORDER_TOKEN_PARAMETER)) else {
+        return Ok(None);
+    };
+    let token = Params::parse(query)?.text(ORDER_TOKEN_PARAMETER);
+    Ok(token.filter(|token| token.bytes().all(|byte| byte.is_ascii_graphic())))
+}
+
+/// What `If-Match` asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IfMatch {
+    Absent,
+    /// `*`: whatever there is, but there must be something.
+    Any,
+    Version(i64),
+}
+
+impl IfMatch {
+    /// # Errors
+    ///
+    /// [`Refusal::IfMatchStale`] for a tag that no product of ours ever had.
+    pub(crate) fn read(headers: &HeaderMap) -> Result<Self, Refusal> {
+        let Some(value) = only(headers, IF_MATCH, || Refusal::IfMatchStale)? else {
+            return Ok(Self::Absent);
+        };
+        if value == "*" {
+            return Ok(Self::Any);
+        }
+        // `"<version>.<digest>"` from `answer::Tag`; the digest may have changed with the stock.
+        let tag = value.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
+        tag.map(|tag| tag.split_once('.').map_or(tag, |(version, _)| version))
+            .and_then(|version| version.parse().ok())
+            .map(Self::Version)
+            .ok_or(Refusal::IfMatchStale)
+    }
+}
+
+/// The body of a request that has to be JSON: bytes, which the worker will read.
+#[derive(Clone, Debug)]
+pub(crate) struct JsonBody(pub(crate) Bytes);
+
+impl<S: Send + Sync> axum::extract::FromRequest<S> for JsonBody {
+    type Rejection = Refusal;
+
+    async fn from_request(request: axum::extract::Request, state: &S) -> Result<Self, Refusal> {
+        if !is_json(request.headers()) {
+            return Err(Refusal::NotJson);
+        }
+        body_of(request, state).await.map(Self)
+    }
+}
+
+impl JsonBody {
+    /// The body as an object, for those few routes that add what the path says.
+    pub(crate) fn into_object(self) -> Result<serde_json::Map<String, serde_json::Value>, Refusal> {
+        serde_json::from_slice(&self.0).map_err(|error| {
+            let detail = format!("the body is not a JSON object: {error}");
+            Refusal::Worker(Box::new(shopzen_contracts::Problem::new(400, "malformed_json", detail)))
+        })
+    }
+}
+
+/// A request that says nothing in its body: it has none, or `{}`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NoBody;
+
+impl<S: Send + Sync> axum::extract::FromRequest<S> for NoBody {
+    type Rejection = Refusal;
+
+    async fn from_request(request: axum::extract::Request, state: &S) -> Result<Self, Refusal> {
+        let json = is_json(request.headers());
+        let body = body_of(request, state).await?;
+        if body.is_empty() {
+            return Ok(Self);
+        }
+        if !json {
+            return Err(Refusal::NotJson);
+        }
+        let object = JsonBody(body).into_object()?;
+        match object.keys().next() {
+            None => Ok(Self),
+            Some(name) => Err(Refusal::Invalid(vec![shopzen_contracts::FieldError::new(
+                format!("/{}", name.replace('~', "~0").replace('/', "~1")),
+                "unknown_field",
+                "is not known here: this takes no body",
+            )])),
+        }
+    }
+}
+
+/// [`crate::front`] has read it already, within its limits.
+async fn body_of<S: Send + Sync>(
+    request: axum::extract::Request,
+    state: &S,
+) -> Result<Bytes, Refusal> {
+    use axum::extract::FromRequest;
+    Bytes::from_request(request, state).await.map_err(|_| Refusal::BodyBroken)
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let Ok(Some(content_type)) = only(headers, CONTENT_TYPE, || Refusal::NotJson) else {
+        return false;
+    };
+    let mut parts = content_type.split(';').map(str::trim);
+    let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
+    let json = essence == "application/json"
+        || (essence.starts_with("application/") && essence.ends_with("+json"));
+    let utf8 = parts.all(|parameter| {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        !name.trim().eq_ignore_ascii_case("charset")
+            || value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+    });
+    let plain = headers.get(CONTENT_ENCODING).is_none_or(|coding| coding == "identity");
+    json && utf8 && plain
+}
+
+/// A name or id in the path. What cannot be one is not there: 404, like any other that is not.
+#[derive(Clone, Debug)]
+pub(crate) struct Named<T>(pub(crate) T);
+
+impl<T, S> FromRequestParts<S> for Named<T>
+where
+    T: FromStr + Send,
+    S: Send + Sync,
+{
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let Path(text) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Refusal::NotFound)?;
+        text.parse().map(Self).map_err(|_| Refusal::NotFound)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Params {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let Ok(RawQuery(query)) = RawQuery::from_request_parts(parts, state).await;
+        Self::parse(query.as_deref().unwrap_or_default())
+    }
+}
+
+/// Reads a worker's answer whole, where its contract is needed.
+pub(crate) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+    answer::read(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn headers(name: HeaderName, values: &[&[u8]]) -> HeaderMap {
+        let value = |value: &&[u8]| HeaderValue::from_bytes(value).unwrap();
+        values.iter().map(|bytes| (name.clone(), value(bytes))).collect()
+    }
+
+    #[test]
+    fn a_bearer_token_is_passed_on_and_anything_else_is_401() {
+        let token = |values: &[&[u8]]| access_token(&headers(AUTHORIZATION, values));
+        assert_eq!(token(&[]).unwrap(), None);
+        assert_eq!(token(&[b"Bearer a.b.c"]).unwrap().as_deref(), Some("a.b.c"));
+        assert_eq!(token(&[b"bearer  x "]).unwrap().as_deref(), Some("x"));
+        let bad: [&[&[u8]]; 6] = [
+            &[b""],
+            &[b"Bearer"],
+            &[b"Bearer a b"],
+            &[b"Basic YTpi"],
+            &[b"Bearer \xff"],
+            &[b"Bearer a", b"Bearer b"],
+        ];
+        for values in bad {
+            assert!(matches!(token(values), Err(Refusal::Unauthenticated)), "{values:?}");
+        }
+    }
+
+    #[test]
+    fn an_idempotency_key_is_one_header_of_1_to_255_printable_characters() {
+        let key = |values: &[&[u8]]| idempotency_key(&headers(IDEMPOTENCY_KEY, values));
+        assert_eq!(key(&[]).unwrap(), None);
+        assert_eq!(key(&[b"5f0c"]).unwrap().as_deref(), Some("5f0c"));
+        assert!(key(&[&[b'k'; 255]]).is_ok());
+        let bad: [&[&[u8]]; 5] =
+            [&[b""], &[&[b'k'; 256]], &[b"\xc3\xa9"], &[b"a\tb"], &[b"a", b"a"]];
+        for values in bad {
+            assert!(matches!(key(values), Err(Refusal::IdempotencyKeyInvalid)), "{values:?}");
+        }
+    }
+
+    #[test]
+    fn an_order_token_comes_by_header_or_by_link() {
+        let none = HeaderMap::new();
+        let both = headers(ORDER_TOKEN, &[b"header"]);
+        assert_eq!(order_token(&none, None).unwrap(), None);
+        assert_eq!(order_token(&none, Some("a=b")).unwrap(), None);
+        assert_eq!(order_token(&none, Some("order_token=t-1_x")).unwrap().as_deref(), Some("t-1_x"));
+        assert_eq!(order_token(&both, Some("order_token=x")).unwrap().as_deref(), Some("header"));
+        assert_eq!(order_token(&none, Some("order_token=a%0d%0aX:y")).unwrap(), None);
+        assert!(order_token(&none, Some("order_token=%ff")).is_err());
+    }
+
+    #[test]
+    fn if_match_reads_the_version_in_front_of_our_tags() {
+        let read = |value: &str| IfMatch::read(&headers(IF_MATCH, &[value.as_bytes()]));
+        assert_eq!(IfMatch::read(&HeaderMap::new()).unwrap(), IfMatch::Absent);
+        assert_eq!(read("*").unwrap(), IfMatch::Any);
+        assert_eq!(read("\"7.abcdef\"").unwrap(), IfMatch::Version(7));
+        assert_eq!(read("\"7\"").unwrap(), IfMatch::Version(7));
+        for bad in ["7", "W/\"7.ab\"", "\"x\"", "\"\"", "\"7.ab\", \"8.ab\"", "\"99999999999999999999\""] {
+            assert!(matches!(read(bad), Err(Refusal::IfMatchStale)), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_plain_json_in_utf8_is_json() {
+        let json = |value: &str| is_json(&headers(CONTENT_TYPE, &[value.as_bytes()]));
+        for good in
+            ["application/json", "Application/JSON; charset=UTF-8", "application/merge-patch+json"]
+        {
+            assert!(json(good), "{good}");
+        }
+        for bad in
+            ["", "text/plain", "application/jsonx", "application/json; charset=latin1", "json"]
+        {
+            assert!(!json(bad), "{bad}");
+        }
+        assert!(!is_json(&HeaderMap::new()));
+        let mut compressed = headers(CONTENT_TYPE, &[b"application/json"]);
+        compressed.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        assert!(!is_json(&compressed));
+    }
+}

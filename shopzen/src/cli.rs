@@ -1,0 +1,230 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use shopzen_catalog::feed::Format;
+use shopzen_contracts::{Currency, OrderId};
+use uuid::Uuid;
+
+use crate::roles::Role;
+
+/// `ShopZen`: a shop whose parts talk in messages. Without a command: `up`.
+#[derive(Debug, Parser)]
+#[command(name = "shopzen", version, about, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub options: Options,
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What every command takes.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Options {
+    /// Answer in JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// The folder of a shop on this machine [default: ./.shopzen, or one below /var/lib/shopzen for root]
+    #[arg(long, global = true, value_name = "DIR", env = "SHOPZEN_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start everything on this machine; Ctrl-C stops it
+    Up(UpArgs),
+    /// Stop a shop that runs on this machine
+    Down,
+    /// Show what runs where
+    Status,
+    /// Look for what may keep a shop from running well
+    Doctor,
+    /// Run one role, several, or all in this process
+    Run {
+        /// auth, catalog, orders, stock, payments, notify, edge; several with commas; or all
+        #[arg(value_parser = Role::parse_list)]
+        roles: Vec<Vec<Role>>,
+    },
+    /// Make the workers' databases where they are missing, and bring their tables up to date
+    Migrate,
+    /// Streams as they should be
+    Streams {
+        #[command(subcommand)]
+        action: StreamsAction,
+    },
+    /// Exit with 0 if the process in this container is ready
+    Healthcheck,
+    /// Print an access token for an account, for use in scripts
+    Token {
+        email: String,
+    },
+    /// The e-mails that were sent, or kept where there is no mail server
+    Mail {
+        #[command(subcommand)]
+        action: MailAction,
+    },
+    /// Show an order and all that happened to it
+    Order {
+        #[arg(value_parser = order_id)]
+        id: OrderId,
+    },
+    /// Read a product feed into the catalogue
+    Import(ImportArgs),
+    /// Fill the catalogue with made-up products
+    Seed {
+        #[arg(long, value_name = "N")]
+        products: u32,
+    },
+    /// Messages that were set aside because nobody could handle them
+    DeadLetters {
+        #[command(subcommand)]
+        action: DeadLettersAction,
+    },
+}
+
+impl Default for Command {
+    fn default() -> Self {
+        Self::Up(UpArgs::default())
+    }
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ImportArgs {
+    pub file: PathBuf,
+    /// shopify-csv or jsonl [default: by the file's name]
+    #[arg(long)]
+    pub format: Option<Format>,
+    /// Of prices that name none
+    #[arg(long, default_value = "EUR")]
+    pub currency: Currency,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub struct UpArgs {
+    /// Of the shop; 0 takes any free one [default: 8080, or the next free one]
+    #[arg(long, value_name = "N")]
+    pub http_port: Option<u16>,
+    /// Of health and metrics; 0 takes any free one [default: 9090, or the next free one]
+    #[arg(long, value_name = "N")]
+    pub ops_port: Option<u16>,
+    /// What an empty shop is filled with: demo, none, or N made-up products
+    #[arg(long, default_value = "demo", value_name = "demo|none|N")]
+    pub seed: Seed,
+    /// A process for each role instead of one for all
+    #[arg(long)]
+    pub split: bool,
+    /// Throw the shop's data away first
+    #[arg(long)]
+    pub reset: bool,
+    /// Return when the shop is ready, and leave it running
+    #[arg(long)]
+    pub detach: bool,
+}
+
+/// What an empty shop is filled with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Seed {
+    #[default]
+    Demo,
+    None,
+    Products(u32),
+}
+
+impl std::str::FromStr for Seed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "demo" => Ok(Self::Demo),
+            "none" => Ok(Self::None),
+            number => number
+                .parse()
+                .map(Self::Products)
+                .map_err(|_not_a_number| "must be demo, none or a number of products".to_owned()),
+        }
+    }
+}
+
+impl std::fmt::Display for Seed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Demo => f.write_str("demo"),
+            Self::None => f.write_str("none"),
+            Self::Products(products) => products.fmt(f),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum StreamsAction {
+    /// Create what is missing and change what differs
+    Apply,
+    /// Say what is missing or differs; exit with 78 if anything does
+    Check,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum MailAction {
+    /// List them, newest first
+    Ls {
+        /// Of one order only
+        #[arg(long, value_parser = order_id)]
+        order: Option<OrderId>,
+        /// At most 100
+        #[arg(long, default_value_t = 24)]
+        limit: u32,
+    },
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum DeadLettersAction {
+    /// List them, newest first
+    Ls {
+        /// Of one worker only
+        #[arg(long)]
+        service: Option<WorkerName>,
+    },
+    /// Show one with its message
+    Show { service: WorkerName, id: Uuid },
+    /// Hand one to its worker again
+    Replay { service: WorkerName, id: Uuid },
+    /// Give one up
+    Drop { service: WorkerName, id: Uuid },
+}
+
+/// A worker, as it is typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum WorkerName {
+    Auth,
+    Catalog,
+    Orders,
+    Stock,
+    Payments,
+    Notify,
+}
+
+fn order_id(text: &str) -> Result<OrderId, uuid::Error> {
+    text.parse().map(OrderId)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_empty_command_line_is_up() {
+        assert!(Cli::parse_from(["shopzen"]).command.is_none());
+        let cli = Cli::parse_from(["shopzen", "up", "--seed", "250", "--json"]);
+        let Some(Command::Up(args)) = cli.command else { panic!("not up") };
+        assert_eq!(args.seed, Seed::Products(250));
+        assert!(cli.options.json);
+    }
+}

@@ -1,0 +1,159 @@
+//! Settings: defaults, then `shopzen.toml`, then the environment.
+//!
+//! `SHOPZEN_ORDERS__DATABASE_URL` sets `database_url` in section `orders`; with `_FILE` behind it,
+//! to what stands in that file. Between the defaults and the file lie the addresses and passwords
+//! of a shop that `shopzen up` started on this machine. A key that nobody knows stops the start: a
+//! setting with a typing error in it would be a setting that is silently not there.
+
+mod load;
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
+
+use serde::{Deserialize, Serialize};
+use shopzen_chassis::{DatabaseConfig, NatsLogin, Secret, telemetry::TelemetryConfig};
+
+use shopzen_contracts::Service;
+
+pub use self::load::{Dict, load, of_running_shop};
+use crate::roles::{OPERATOR, Role};
+
+/// Every setting there is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Config {
+    pub nats: NatsConfig,
+    pub http: ListenConfig,
+    pub ops: ListenConfig,
+    pub telemetry: TelemetryConfig,
+    pub limits: LimitsConfig,
+    pub sandbox: SandboxConfig,
+    pub postgres: PostgresConfig,
+    pub auth: RoleConfig<DatabaseConfig>,
+    pub catalog: RoleConfig<DatabaseConfig>,
+    pub orders: RoleConfig<shopzen_orders::Config>,
+    pub stock: RoleConfig<shopzen_stock::Config>,
+    pub payments: RoleConfig<DatabaseConfig>,
+    pub notify: RoleConfig<shopzen_notify::Config>,
+    pub edge: RoleConfig<NoMore>,
+    pub operator: RoleConfig<NoMore>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NatsConfig {
+    /// `nats://host:port`, several parted by commas. No user in it.
+    pub url: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenConfig {
+    pub listen: SocketAddr,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct LimitsConfig {
+    /// Whether clients that ask too often are told to wait.
+    pub enabled: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SandboxConfig {
+    /// Whether the sandbox payment gateway runs on the operator's port.
+    pub enabled: bool,
+    /// Where it keeps its books; empty: in memory.
+    pub journal: PathBuf,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PostgresConfig {
+    /// A superuser's, for `shopzen migrate` to make the workers' databases. Empty: they are there.
+    pub admin_url: Secret,
+}
+
+/// Who a role is on NATS, and its own settings.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RoleConfig<C> {
+    pub nats_user: String,
+    pub nats_password: Secret,
+    #[serde(flatten)]
+    pub own: C,
+}
+
+/// Of a role without settings of its own.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct NoMore {}
+
+/// Where the shop and the operator's port are found unless somebody says otherwise.
+pub const HTTP_PORT: u16 = 8080;
+pub const OPS_PORT: u16 = 9090;
+
+impl<C: Default> RoleConfig<C> {
+    fn of(user: &str) -> Self {
+        Self { nats_user: user.to_owned(), nats_password: Secret::default(), own: C::default() }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let loopback =
+            |port| ListenConfig { listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port) };
+        Self {
+            nats: NatsConfig { url: "nats://127.0.0.1:4222".to_owned() },
+            http: loopback(HTTP_PORT),
+            ops: loopback(OPS_PORT),
+            telemetry: TelemetryConfig::default(),
+            limits: LimitsConfig { enabled: true },
+            sandbox: SandboxConfig { enabled: true, journal: PathBuf::new() },
+            postgres: PostgresConfig { admin_url: Secret::default() },
+            auth: RoleConfig::of("auth"),
+            catalog: RoleConfig::of("catalog"),
+            orders: RoleConfig::of("orders"),
+            stock: RoleConfig::of("stock"),
+            payments: RoleConfig::of("payments"),
+            notify: RoleConfig::of("notify"),
+            edge: RoleConfig::of("edge"),
+            operator: RoleConfig::of(OPERATOR),
+        }
+    }
+}
+
+impl Config {
+    /// Where each worker's database is; empty where nobody said.
+    pub fn databases(&self) -> [(Service, &Secret); 6] {
+        [
+            (Service::Auth, &self.auth.own.database_url),
+            (Service::Catalog, &self.catalog.own.database_url),
+            (Service::Orders, &self.orders.own.database_url),
+            (Service::Stock, &self.stock.own.database_url),
+            (Service::Payments, &self.payments.own.database_url),
+            (Service::Notify, &self.notify.own.database_url),
+        ]
+    }
+
+    /// How a role signs in to NATS.
+    pub fn login(&self, role: Role) -> NatsLogin {
+        match role {
+            Role::Worker(Service::Auth) => self.login_of(&self.auth),
+            Role::Worker(Service::Catalog) => self.login_of(&self.catalog),
+            Role::Worker(Service::Orders) => self.login_of(&self.orders),
+            Role::Worker(Service::Stock) => self.login_of(&self.stock),
+            Role::Worker(Service::Payments) => self.login_of(&self.payments),
+            Role::Worker(Service::Notify) => self.login_of(&self.notify),
+            Role::Edge => self.login_of(&self.edge),
+        }
+    }
+
+    /// How the operator's commands sign in to NATS.
+    pub fn operator_login(&self) -> NatsLogin {
+        self.login_of(&self.operator)
+    }
+
+    fn login_of<C>(&self, role: &RoleConfig<C>) -> NatsLogin {
+        NatsLogin {
+            url: self.nats.url.clone(),
+            user: role.nats_user.clone(),
+            password: role.nats_password.clone(),
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! Runs roles in this process, with the operator's port beside them.
+
+use std::{sync::Arc, time::Duration};
+
+use shopzen_chassis::{Bus, NatsLogin, Process, StartError, ops};
+use shopzen_contracts::Service;
+use shopzen_sandbox_gateway::Gateway;
+use tokio::{
+    net::TcpListener,
+    sync::mpsc,
+    task::JoinHandle,
+    time::{Instant, sleep_until, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    config::Config,
+    exit::{Exit, Failure, OrFail as _},
+    roles::Role,
+    terminal::Terminal,
+    up::process::wait_until,
+};
+
+/// How long the roles of a new shop may take until everything is well. Migrations are in it.
+const READY_LIMIT: Duration = Duration::from_secs(60);
+/// The workers' own limit is ten seconds, and they stop at the same time.
+const STOP_LIMIT: Duration = Duration::from_secs(15);
+/// How long the last requests on the operator's port may take.
+const OPS_STOP_LIMIT: Duration = Duration::from_secs(2);
+/// The pause after something that is needed was not there, or fell over.
+const RETRY_PERIOD: Duration = Duration::from_secs(1);
+
+/// Roles at work in this process.
+#[derive(Debug)]
+pub struct Hosted {
+    process: Process,
+    tasks: TaskTracker,
+    failures: mpsc::Receiver<Failure>,
+    ops: OpsPort,
+}
+
+/// Starts these roles and the operator's port. They may not be ready yet.
+pub async fn start(
+    roles: &[Role],
+    config: &Arc<Config>,
+    terminal: &Terminal,
+) -> Result<Hosted, Failure> {
+    let process = Process::default();
+    let metrics = ops::record_metrics().or_fail(Exit::Software, "metrics do not start", "report this")?;
+    let mut router = ops::router(process.clone(), metrics.clone());
+    // The gateway is the payments worker's outside world, so it stands where that worker is.
+    if config.sandbox.enabled && roles.contains(&Role::Worker(Service::Payments)) {
+        router = router.merge(sandbox(config)?);
+    }
+    let listener = listen_for_operators(config).await?;
+    let ops = OpsPort::serve(&process, |process| ops::serve(listener, router, metrics, process));
+
+    let tasks = TaskTracker::new();
+    let (failed, failures) = mpsc::channel(roles.len().max(1));
+    for role in roles.iter().copied() {
+        expect_role(&process, role);
+        let (config, process) = (Arc::clone(config), process.clone());
+        tasks.spawn(keep_running(role, config, process, failed.clone(), terminal.clone()));
+    }
+    Ok(Hosted { process, tasks, failures, ops })
+}
+
+impl Hosted {
+    /// Returns once every check is well, or with what is wrong.
+    pub async fn wait_until_ready(&mut self) -> Result<(), Failure> {
+        let mut unwell = Vec::new();
+        let health = self.process.health.clone();
+        let all_well = wait_until(READY_LIMIT, async || {
+            unwell = health.check().await.into_iter().filter(|check| !check.ok).collect();
+            unwell.is_empty()
+        });
+        let ready = tokio::select! {
+            ready = all_well => ready,
+            failure = self.failures.recv() => return Err(failure.unwrap_or_else(nothing_runs)),
+        };
+        if ready {
+            return Ok(());
+        }
+        let complaints: Vec<String> = unwell
+            .into_iter()
+            .map(|check| format!("{} ({})", check.name, check.detail.unwrap_or_default()))
+            .collect();
+        Err(Failure::new(
+            Exit::Unavailable,
+            format!("not ready after {READY_LIMIT:?}: {}", complaints.join("; ")),
+            "the log says more",
+        ))
+    }
+
+    /// Returns when a role has failed for good: its settings are wrong, or its database is not its own.
+    pub async fn failed(&mut self) -> Failure {
+        self.failures.recv().await.unwrap_or_else(nothing_runs)
+    }
+
+    /// Lets every role finish what it has in hand.
+    pub async fn stop(self) {
+        self.process.shutdown.cancel();
+        self.tasks.close();
+        if timeout(STOP_LIMIT, self.tasks.wait()).await.is_err() {
+            tracing::warn!("some roles did not stop in time");
+        }
+        // Last, because the sandbox gateway there is needed until payments has finished.
+        self.ops.stop().await;
+    }
+}
+
+fn nothing_runs() -> Failure {
+    Failure::new(Exit::Software, "no role runs any more", "look into the log")
+}
+
+/// The operator's port of this process.
+#[derive(Debug)]
+pub struct OpsPort {
+    shutdown: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl OpsPort {
+    /// Serves until [`OpsPort::stop`], which may be long after the roles have been told to end.
+    #[expect(clippy::disallowed_methods, reason = "`stop` waits for the task")]
+    pub fn serve<F>(process: &Process, serve: impl FnOnce(Process) -> F) -> Self
+    where
+        F: Future<Output = std::io::Result<()>> + Send + 'static,
+    {
+        let shutdown = CancellationToken::new();
+        let own = Process { shutdown: shutdown.clone(), health: process.health.clone() };
+        let served = serve(own);
+        let task = tokio::spawn(async move {
+            if let Err(error) = served.await {
+                tracing::error!(%error, "the operator's port has failed");
+            }
+        });
+        Self { shutdown, task }
+    }
+
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        // Somebody may be holding a connection open; that must not keep the shop from stopping.
+        let _ = timeout(OPS_STOP_LIMIT, self.task).await;
+    }
+}
+
+pub async fn listen_for_operators(config: &Config) -> Result<TcpListener, Failure> {
+    let at = config.ops.listen;
+    TcpListener::bind(at).await.or_fail(
+        Exit::TryAgain,
+        format!("the operator's port {at} cannot be opened"),
+        "choose another: ops.listen, or --ops-port",
+    )
+}
+
+/// The sandbox payment gateway, with its books where they were.
+pub fn sandbox(config: &Config) -> Result<axum::Router, Failure> {
+    let journal = &config.sandbox.journal;
+    let journal = (!journal.as_os_str().is_empty()).then_some(journal.as_path());
+    let gateway = Gateway::open(journal).or_fail(
+        Exit::Config,
+        "the books of the sandbox gateway cannot be opened",
+        "correct sandbox.journal, or switch it off: sandbox.enabled = false",
+    )?;
+    Ok(shopzen_sandbox_gateway::router(gateway))
+}
+
+/// Until a worker has said how it is, it is not well.
+fn expect_role(process: &Process, role: Role) {
+    if let Role::Worker(service) = role {
+        // The worker puts its own check in the place of this one.
+        let check = format!("{}: stream", service.name());
+        process.health.register(check, async || Err("the role has not started yet".to_owned()));
+    }
+}
+
+/// A role that panics is started again; one that cannot start says why, and that is the end.
+async fn keep_running(
+    role: Role,
+    config: Arc<Config>,
+    process: Process,
+    failed: mpsc::Sender<Failure>,
+    terminal: Terminal,
+) {
+    loop {
+        #[expect(clippy::disallowed_methods, reason = "the next line waits for it")]
+        let ended = tokio::spawn(run(role, Arc::clone(&config), process.clone())).await;
+        match ended {
+            Ok(Ok(())) => return,
+            Ok(Err(failure)) => {
+                // Whoever listened for failures may be stopping.
+                let _ = failed.send(failure).await;
+                return;
+            }
+            Err(panic) => {
+                tracing::error!(%role, %panic, "a role fell over");
+                terminal.warn(format!("{role} fell over and is started again; the log says why"));
+                tokio::select! {
+                    () = process.shutdown.cancelled() => return,
+                    () = sleep_until(Instant::now() + RETRY_PERIOD) => {}
+                }
+            }
+        }
+    }
+}
+
+/// One role, until shutdown.
+async fn run(role: Role, config: Arc<Config>, process: Process) -> Result<(), Failure> {
+    let Some(bus) = connect(&config.login(role), &process.shutdown).await else { return Ok(()) };
+    let ended = match role {
+        Role::Worker(Service::Auth) => Ok(()),
+        Role::Worker(Service::Catalog) => Ok(()),
+        Role::Worker(Service::Orders) => {
+            Box::pin(shopzen_orders::worker(config.orders.own.clone()).run(bus, &process)).await
+        }
+        Role::Worker(Service::Stock) => {
+            Box::pin(shopzen_stock::worker(&config.stock.own).run(bus, &process)).await
+        }
+        Role::Worker(Service::Payments) => Ok(()),
+        Role::Worker(Service::Notify) => {
+            Box::pin(shopzen_notify::worker(config.notify.own.clone()).run(bus, &process)).await
+        }
+        Role::Edge => Ok(()),
+    };
+    ended.map_err(|error| cannot_start(role, &error))
+}
+
+fn cannot_start(role: Role, error: &StartError) -> Failure {
+    Failure::new(
+        Exit::Config,
+        format!("{role} cannot start: {}", crate::exit::with_causes(error)),
+        format!("check the settings in [{role}]"),
+    )
+}
+
+/// Connects as soon as NATS is there. `None` where the process ends first.
+async fn connect(login: &NatsLogin, shutdown: &CancellationToken) -> Option<Bus> {
+    loop {
+        let attempt = tokio::select! {
+            () = shutdown.cancelled() => return None,
+            attempt = Bus::connect(login) => attempt,
+        };
+        match attempt {
+            Ok(bus) => return Some(bus),
+            Err(error) => tracing::warn!(%error, "waiting for NATS"),
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return None,
+            () = sleep_until(Instant::now() + RETRY_PERIOD) => {}
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! The roles a process can have: the six workers and the edge.
+
+use std::fmt;
+
+use shopzen_contracts::Service;
+
+/// Part of the shop that can run in a process of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    Worker(Service),
+    Edge,
+}
+
+impl Role {
+    /// The order in which they are started.
+    pub fn all() -> Vec<Self> {
+        Service::ALL.into_iter().map(Self::Worker).chain([Self::Edge]).collect()
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Worker(service) => service.name(),
+            Self::Edge => "edge",
+        }
+    }
+
+    /// `orders,stock` or `all`.
+    pub fn parse_list(text: &str) -> Result<Vec<Self>, String> {
+        if text == "all" {
+            return Ok(Self::all());
+        }
+        text.split(',').map(Self::parse).collect()
+    }
+
+    fn parse(name: &str) -> Result<Self, String> {
+        Self::all().into_iter().find(|role| role.name() == name.trim()).ok_or_else(|| {
+            let known: Vec<&str> = Self::all().into_iter().map(Self::name).collect();
+            format!("there is no role '{name}'; there are {} and all", known.join(", "))
+        })
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The users of account SHOP in `nats/server.conf`: one for each role, and one for commands.
+pub const NATS_USERS: [&str; 8] =
+    ["auth", "catalog", "orders", "stock", "payments", "notify", "edge", OPERATOR];
+
+/// Who the operator's commands are.
+pub const OPERATOR: &str = "operator";
+
+/// The file in `secrets/` with a NATS user's password.
+pub fn nats_secret(user: &str) -> String {
+    format!("nats-{user}")
+}
+
+/// The file in `secrets/` with the password of a worker's database role.
+pub fn database_secret(service: Service) -> String {
+    format!("postgres-{}", service.name())
+}
+
+/// The name of a worker's database, and of the role that owns it.
+pub fn database_name(service: Service) -> String {
+    format!("shopzen_{}", service.name())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_role_has_a_nats_user() {
+        for role in Role::all() {
+            assert!(NATS_USERS.contains(&role.name()), "{role}");
+        }
+    }
+
+    #[test]
+    fn roles_are_named_one_by_one_or_all_at_once() {
+        assert_eq!(Role::parse_list("all").unwrap().len(), 7);
+        assert_eq!(
+            Role::parse_list("orders, edge").unwrap(),
+            [Role::Worker(Service::Orders), Role::Edge]
+        );
+        assert!(Role::parse_list("orders,shipping").unwrap_err().contains("shipping"));
+    }
+}

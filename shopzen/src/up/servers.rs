@@ -1,0 +1,259 @@
+//! NATS and PostgreSQL together: found or installed, started, watched, stopped.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
+
+use shopzen_contracts::Service;
+use tokio::{process::Child, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    databases::{self, Account},
+    nats::Nats,
+    ports::{self, Wish},
+    postgres::{self, Postgres},
+    process,
+    spawn::Spawner,
+    state::{Server as ServerState, SharedState},
+    supervise::{self, Server, Watch},
+    tools::{self, Needed, Tool},
+};
+use crate::{
+    data_dir::DataDir,
+    exit::Failure,
+    roles,
+    terminal::Terminal,
+};
+
+/// The ports that the servers are given where these are free.
+const NATS_PORT: u16 = 4222;
+const NATS_MONITOR_PORT: u16 = 8222;
+const POSTGRES_PORT: u16 = 5442;
+
+/// Nobody outside this machine talks to the servers.
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// The servers that this shop started itself.
+#[derive(Debug)]
+pub struct Servers {
+    pub nats: Option<Started<Nats>>,
+    pub postgres: Option<Started<Postgres>>,
+}
+
+/// A server that answers.
+#[derive(Debug)]
+pub struct Started<S> {
+    server: S,
+    child: Child,
+    pub port: u16,
+}
+
+impl<S> Started<S> {
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+}
+
+/// What the servers are started with.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting<'a> {
+    pub data: &'a DataDir,
+    pub spawner: &'a Spawner,
+    pub terminal: &'a Terminal,
+}
+
+impl Servers {
+    /// Starts what is needed, both at the same time, and makes the workers' databases.
+    pub async fn start(
+        setting: Setting<'_>,
+        needed: Needed,
+        taken: &mut Vec<u16>,
+    ) -> Result<Self, Failure> {
+        let Setting { data, spawner, terminal } = setting;
+        let step = terminal.step("tools");
+        let (nats, postgres) = tools::provide(data, needed, spawner, &step).await?;
+        step.done(&describe(nats.as_ref(), postgres.as_ref()));
+
+        let mut port = |what, usual| ports::choose(what, LOOPBACK, Wish::About(usual), taken, terminal);
+        let nats_ports = (port("NATS", NATS_PORT)?, port("NATS' monitor", NATS_MONITOR_PORT)?);
+        let postgres_port = port("PostgreSQL", POSTGRES_PORT)?;
+        let (nats, postgres) = tokio::join!(
+            async {
+                let Some(tool) = nats else { return Ok(None) };
+                start_nats(setting, tool, nats_ports).await.map(Some)
+            },
+            async {
+                let Some(tool) = postgres else { return Ok(None) };
+                start_postgres(setting, tool, postgres_port).await.map(Some)
+            }
+        );
+        match (nats, postgres) {
+            (Ok(nats), Ok(postgres)) => Ok(Self { nats, postgres }),
+            // What did start ends with this process; better in good order.
+            (Ok(nats), Err(failure)) => {
+                Self { nats, postgres: None }.abandon().await;
+                Err(failure)
+            }
+            (Err(failure), Ok(postgres)) => {
+                Self { nats: None, postgres }.abandon().await;
+                Err(failure)
+            }
+            (Err(failure), Err(_)) => Err(failure),
+        }
+    }
+
+    /// Stops servers that nobody watches yet.
+    pub async fn abandon(self) {
+        if let Some(nats) = self.nats {
+            end(&nats.server, nats.child).await;
+        }
+        if let Some(postgres) = self.postgres {
+            end(&postgres.server, postgres.child).await;
+        }
+    }
+
+    /// Watches over them until they are told to stop.
+    pub fn watch(
+        self,
+        spawner: &Spawner,
+        terminal: &Terminal,
+        state: &SharedState,
+        kill: &CancellationToken,
+    ) -> Watched {
+        let on_start = |set: fn(&mut super::State) -> &mut ServerState| {
+            let state = state.clone();
+            Arc::new(move |pid| state.change(|state| set(state).pid = Some(pid)))
+        };
+        let base = |on_start: Arc<dyn Fn(u32) + Send + Sync>| Watch {
+            spawner: spawner.clone(),
+            terminal: terminal.clone(),
+            stop: CancellationToken::new(),
+            kill: kill.clone(),
+            on_start,
+        };
+        Watched {
+            nats: self.nats.map(|started| {
+                Watcher::start(started, base(on_start(|state| &mut state.nats)))
+            }),
+            postgres: self.postgres.map(|started| {
+                Watcher::start(started, base(on_start(|state| &mut state.postgres)))
+            }),
+        }
+    }
+}
+
+/// Servers with somebody who watches over them.
+#[derive(Debug)]
+pub struct Watched {
+    nats: Option<Watcher>,
+    postgres: Option<Watcher>,
+}
+
+impl Watched {
+    /// First NATS, so that nothing new arrives; then PostgreSQL.
+    pub async fn stop(self) {
+        for watcher in [self.nats, self.postgres].into_iter().flatten() {
+            watcher.stop().await;
+        }
+    }
+}
+
+/// The task that watches over one process.
+#[derive(Debug)]
+pub struct Watcher {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Watcher {
+    fn start<S: Server>(started: Started<S>, watch: Watch) -> Self {
+        Self::new(started.server, started.child, watch)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "whoever stops the watcher waits for its task")]
+    pub fn new(server: impl Server, child: Child, watch: Watch) -> Self {
+        let stop = watch.stop.clone();
+        Self { stop, task: tokio::spawn(supervise::watch(server, child, watch)) }
+    }
+
+    pub fn ask_to_stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Stops the process and waits for its end.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        // A watcher that panicked has nothing left to stop.
+        let _ = self.task.await;
+    }
+}
+
+async fn start_nats(
+    setting: Setting<'_>,
+    tool: Tool,
+    (port, monitor_port): (u16, u16),
+) -> Result<Started<Nats>, Failure> {
+    let step = setting.terminal.step("nats");
+    let server = Nats::prepare(setting.data, tool.path, port, monitor_port)?;
+    let child = server.start(setting.spawner).await?;
+    step.done(&format!("127.0.0.1:{port}   JetStream"));
+    Ok(Started { server, child, port })
+}
+
+async fn start_postgres(
+    setting: Setting<'_>,
+    tool: Tool,
+    port: u16,
+) -> Result<Started<Postgres>, Failure> {
+    let Setting { data, spawner, terminal } = setting;
+    let step = terminal.step("postgres");
+    let (server, is_new) = Postgres::prepare(data, tool.path, port, spawner).await?;
+    let child = server.start(spawner).await?;
+    let mut accounts = Vec::new();
+    for service in Service::ALL {
+        accounts.push(Account {
+            role: roles::database_name(service),
+            password: data.secret(&roles::database_secret(service))?,
+            database: roles::database_name(service),
+        });
+    }
+    let password = data.secret(postgres::ADMIN_SECRET)?;
+    let admin_url = Postgres::url(data, port, postgres::ADMIN, &password, "postgres");
+    if let Err(failure) = databases::ensure(&admin_url, &accounts).await {
+        end(&server, child).await;
+        return Err(failure);
+    }
+    let kind = if is_new { "new databases" } else { "the databases of last time" };
+    let user = server.run_as().map_or_else(String::new, |user| format!(", as '{user}'"));
+    step.done(&format!("127.0.0.1:{port}   {kind}{user}"));
+    Ok(Started { server, child, port })
+}
+
+async fn end(server: &impl Server, mut child: Child) {
+    if let Some(pid) = child.id() {
+        process::signal(pid, server.stop_signal());
+    }
+    if tokio::time::timeout(supervise::STOP_LIMIT, child.wait()).await.is_err() {
+        let _ = child.kill().await;
+    }
+}
+
+fn describe(nats: Option<&Tool>, postgres: Option<&Tool>) -> String {
+    let one = |name: &str, tool: &Tool| format!("{name} {}, {}", tool.version, tool.origin);
+    match (nats, postgres) {
+        (Some(nats), Some(postgres)) if nats.origin == postgres.origin => format!(
+            "nats-server {}, PostgreSQL {}, {}",
+            nats.version, postgres.version, nats.origin
+        ),
+        (nats, postgres) => {
+            let parts: Vec<String> = nats
+                .map(|tool| one("nats-server", tool))
+                .into_iter()
+                .chain(postgres.map(|tool| one("PostgreSQL", tool)))
+                .collect();
+            if parts.is_empty() { "all servers are yours".to_owned() } else { parts.join("; ") }
+        }
+    }
+}

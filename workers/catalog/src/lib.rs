@@ -1,0 +1,3 @@
+//! shopzen-catalog
+
+pub mod feed;

@@ -1,0 +1,592 @@
+//! Commands and queries, over the NATS Services API (ADR-32).
+//!
+//! Queries are answered side by side. Commands of one kind go through one lane: what has arrived while
+//! the last transaction ran goes into the next one together.
+
+use std::{collections::HashMap, marker::PhantomData, sync::Arc};
+
+use async_nats::{HeaderMap, service};
+use bytes::Bytes;
+use futures::{FutureExt, StreamExt, future::BoxFuture};
+use jiff::Timestamp;
+use shopzen_contracts::{Command, Problem, Query, header};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Cx, Failure, Refused, Request, clock,
+    engine::{Engine, StopAt, Work},
+    failure,
+    handle::Cause,
+    handle::{CommandHandler, QueryHandler},
+    idempotency::{self, Key},
+    identity::Verifier,
+    message::decode_request,
+    trace::TraceParent,
+};
+
+/// Commands of one kind handled in one transaction.
+const BATCH_MAX: usize = 256;
+/// Commands of one kind that wait; further ones are turned away.
+const WAITING_MAX: usize = 4_096;
+/// Queries of one kind answered at the same time; further ones wait in the subscription.
+const QUERIES_MAX: usize = 64;
+
+/// What a request is answered with.
+#[derive(Clone, Debug)]
+pub(crate) struct Reply {
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Reply {
+    fn of(body: impl Into<Bytes>) -> Self {
+        Self {
+            headers: HeaderMap::new(),
+            body: body.into(),
+        }
+    }
+
+    fn refusal(mut problem: Problem, trace: &TraceParent) -> Self {
+        problem.trace_id = Some(trace.trace_id().to_owned());
+        let mut headers = HeaderMap::new();
+        headers.insert(header::SERVICE_ERROR, problem.code.as_str());
+        headers.insert(header::SERVICE_ERROR_CODE, problem.status.to_string());
+        let body = serde_json::to_vec(&problem).expect("a contract is plain data");
+        Self {
+            headers,
+            body: body.into(),
+        }
+    }
+}
+
+/// A request as it came in.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Asked {
+    pub(crate) headers: HeaderMap,
+    pub(crate) payload: Bytes,
+}
+
+impl Asked {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.as_str())
+    }
+
+    fn trace(&self) -> TraceParent {
+        TraceParent::parse(self.header(header::TRACE_PARENT))
+    }
+
+    fn is_too_late(&self) -> bool {
+        self.header(header::DEADLINE)
+            .and_then(|text| text.parse::<Timestamp>().ok())
+            .is_some_and(|deadline| clock::now() > deadline)
+    }
+
+    /// Believes it, or says why not.
+    async fn read<T: serde::de::DeserializeOwned>(
+        &self,
+        verifier: &Verifier,
+    ) -> Result<Request<T>, Problem> {
+        let caller = verifier.verify(self.header(header::IDENTITY)).await?;
+        Ok(Request {
+            body: decode_request(&self.payload)?,
+            caller,
+            cause: Cause {
+                event_id: None,
+                trace: self.trace(),
+                attempt: 1,
+            },
+            order_token: self.header(header::ORDER_TOKEN).map(str::to_owned),
+            if_match: self.header(header::IF_MATCH).map(str::to_owned),
+        })
+    }
+}
+
+/// Answers one subject until shutdown.
+pub(crate) trait Endpoint<S>: Send + Sync {
+    fn subject(&self) -> &'static str;
+
+    fn serve(
+        self: Arc<Self>,
+        engine: Arc<Engine<S>>,
+        verifier: Arc<Verifier>,
+        requests: service::endpoint::Endpoint,
+        shutdown: CancellationToken,
+    ) -> BoxFuture<'static, ()>;
+
+    /// One request by itself: what the harness asks.
+    fn answer<'a>(
+        &'a self,
+        engine: &'a Engine<S>,
+        verifier: &'a Verifier,
+        asked: Asked,
+        stop_at: StopAt,
+    ) -> BoxFuture<'a, Reply>;
+}
+
+fn busy() -> Problem {
+    Problem::new(
+        503,
+        "busy",
+        "too many requests are waiting; try again in a moment",
+    )
+}
+
+/// We could not find out. The caller learns that, and the log why.
+fn unavailable(failure: &Failure, subject: &str, trace: &TraceParent) -> Reply {
+    let error = failure::chain(failure);
+    tracing::warn!(
+        subject,
+        trace_id = trace.trace_id(),
+        error,
+        "a request could not be answered"
+    );
+    let problem = match failure {
+        Failure::Inconsistent(_) | Failure::Panicked(_) | Failure::Unreadable(_) => Problem::new(
+            500,
+            "internal_error",
+            "this is our mistake; the trace id helps us to find it",
+        ),
+        _ => Problem::new(503, "temporarily_unavailable", "try again in a moment"),
+    };
+    Reply::refusal(problem, trace)
+}
+
+async fn respond(request: &service::Request, reply: Reply) {
+    if let Err(error) = request
+        .respond_with_headers(Ok(reply.body), reply.headers)
+        .await
+    {
+        tracing::debug!(%error, "a reply was lost");
+    }
+}
+
+fn asked_of(request: &service::Request) -> Asked {
+    Asked {
+        headers: request.message.headers.clone().unwrap_or_default(),
+        payload: request.message.payload.clone(),
+    }
+}
+
+// ---- queries
+
+pub(crate) struct QueryEndpoint<Q, H> {
+    handler: H,
+    query: PhantomData<fn(Q)>,
+}
+
+impl<Q, H> QueryEndpoint<Q, H> {
+    pub(crate) fn new(handler: H) -> Self {
+        Self {
+            handler,
+            query: PhantomData,
+        }
+    }
+
+    async fn answer_one<S>(&self, engine: &Engine<S>, verifier: &Verifier, asked: Asked) -> Reply
+    where
+        S: Send + Sync + 'static,
+        Q: Query,
+        H: for<'a> QueryHandler<'a, S, Q, Q::Reply>,
+    {
+        let trace = asked.trace();
+        let request = match asked.read::<Q>(verifier).await {
+            Ok(request) => request,
+            Err(problem) => return Reply::refusal(problem, &trace),
+        };
+        match self
+            .handler
+            .handle(&engine.pool, &engine.state, &request)
+            .await
+        {
+            Ok(reply) => Reply::of(serde_json::to_vec(&reply).expect("a contract is plain data")),
+            Err(Refused::Problem(problem)) => Reply::refusal(*problem, &trace),
+            Err(Refused::Failure(failure)) => unavailable(&failure, Q::SUBJECT, &trace),
+        }
+    }
+}
+
+impl<S, Q, H> Endpoint<S> for QueryEndpoint<Q, H>
+where
+    S: Send + Sync + 'static,
+    Q: Query,
+    H: for<'a> QueryHandler<'a, S, Q, Q::Reply> + 'static,
+{
+    fn subject(&self) -> &'static str {
+        Q::SUBJECT
+    }
+
+    fn serve(
+        self: Arc<Self>,
+        engine: Arc<Engine<S>>,
+        verifier: Arc<Verifier>,
+        mut requests: service::endpoint::Endpoint,
+        shutdown: CancellationToken,
+    ) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let places = Arc::new(Semaphore::new(QUERIES_MAX));
+            loop {
+                // First a free place, then a request: what waits, waits where it can be dropped.
+                let place = Arc::clone(&places).acquire_owned().await;
+                let request = tokio::select! {
+                    () = shutdown.cancelled() => break,
+                    request = requests.next() => request,
+                };
+                let Some(request) = request else { break };
+                let asked = asked_of(&request);
+                if asked.is_too_late() {
+                    metrics::counter!("deadline_dropped_total").increment(1);
+                    continue;
+                }
+                let (this, engine, verifier) = (
+                    Arc::clone(&self),
+                    Arc::clone(&engine),
+                    Arc::clone(&verifier),
+                );
+                let tasks = engine.tasks.clone();
+                tasks.spawn(async move {
+                    let reply = this.answer_one(&engine, &verifier, asked).await;
+                    respond(&request, reply).await;
+                    drop(place);
+                });
+            }
+        })
+    }
+
+    fn answer<'a>(
+        &'a self,
+        engine: &'a Engine<S>,
+        verifier: &'a Verifier,
+        asked: Asked,
+        _: StopAt,
+    ) -> BoxFuture<'a, Reply> {
+        Box::pin(self.answer_one(engine, verifier, asked))
+    }
+}
+
+// ---- commands
+
+pub(crate) struct CommandEndpoint<C, H> {
+    handler: H,
+    /// Commands handled in one transaction.
+    batch_max: usize,
+    command: PhantomData<fn(C)>,
+}
+
+/// A command that was read, with the key it may be repeated under.
+struct Waiting<C> {
+    request: Request<C>,
+    key: Option<Key>,
+}
+
+impl<C: Command, H> CommandEndpoint<C, H> {
+    pub(crate) fn batched(handler: H) -> Self {
+        Self {
+            handler,
+            batch_max: BATCH_MAX,
+            command: PhantomData,
+        }
+    }
+
+    pub(crate) fn one_by_one(handler: H) -> Self {
+        Self {
+            handler,
+            batch_max: 1,
+            command: PhantomData,
+        }
+    }
+
+    async fn read(&self, asked: &Asked, verifier: &Verifier) -> Result<Waiting<C>, Problem> {
+        let request = asked.read::<C>(verifier).await?;
+        let key = asked
+            .header(header::IDEMPOTENCY_KEY)
+            .map(|key| Key::new(C::SUBJECT, &request.caller, key, &asked.payload))
+            .transpose()?;
+        Ok(Waiting { request, key })
+    }
+
+    /// All of them in one transaction if that works, and one by one if not.
+    async fn handle<S>(
+        &self,
+        engine: &Engine<S>,
+        waiting: Vec<Waiting<C>>,
+        stop_at: StopAt,
+    ) -> Vec<Reply>
+    where
+        S: Send + Sync + 'static,
+        H: for<'a> CommandHandler<'a, S, C, C::Reply>,
+    {
+        let (requests, keys): (Vec<_>, Vec<_>) = waiting
+            .into_iter()
+            .map(|waiting| (waiting.request, waiting.key))
+            .unzip();
+        match self.attempt(engine, &requests, &keys, stop_at).await {
+            Ok(replies) => replies,
+            Err(failure) if requests.len() == 1 => {
+                vec![unavailable(&failure, C::SUBJECT, &requests[0].cause.trace)]
+            }
+            Err(failure) => {
+                tracing::info!(
+                    error = failure::chain(&failure),
+                    "a batch failed; its commands go one by one"
+                );
+                let mut replies = Vec::with_capacity(requests.len());
+                for (index, request) in requests.iter().enumerate() {
+                    let one = index..=index;
+                    let attempt = self
+                        .attempt(engine, &requests[one.clone()], &keys[one], stop_at)
+                        .await;
+                    replies.push(match attempt {
+                        Ok(mut reply) => reply.remove(0),
+                        Err(failure) => unavailable(&failure, C::SUBJECT, &request.cause.trace),
+                    });
+                }
+                replies
+            }
+        }
+    }
+
+    async fn attempt<S>(
+        &self,
+        engine: &Engine<S>,
+        requests: &[Request<C>],
+        keys: &[Option<Key>],
+        stop_at: StopAt,
+    ) -> Result<Vec<Reply>, Failure>
+    where
+        S: Send + Sync + 'static,
+        H: for<'a> CommandHandler<'a, S, C, C::Reply>,
+    {
+        let state = &*engine.state;
+        engine
+            .transact(
+                Obeying {
+                    endpoint: self,
+                    state,
+                    requests,
+                    keys,
+                },
+                stop_at,
+            )
+            .await
+    }
+
+    async fn attempt_in<S>(
+        &self,
+        cx: &mut Cx,
+        state: &S,
+        requests: &[Request<C>],
+        keys: &[Option<Key>],
+    ) -> Result<Vec<Reply>, Failure>
+    where
+        H: for<'a> CommandHandler<'a, S, C, C::Reply>,
+    {
+        let known = idempotency::find(cx.db(), &keys.iter().flatten().collect::<Vec<_>>()).await?;
+        let mut replies: Vec<Option<Reply>> = vec![None; requests.len()];
+        // Of several requests with one key in one batch the first is handled; the others follow it.
+        let mut leaders: HashMap<(&str, &str), usize> = HashMap::new();
+        let mut followers: Vec<(usize, usize)> = Vec::new();
+        let mut leading: Vec<usize> = Vec::new();
+        for (index, key) in keys.iter().enumerate() {
+            let Some(key) = key else {
+                leading.push(index);
+                continue;
+            };
+            if let Some((fingerprint, reply)) = known.get(&(key.scope.clone(), key.name.clone())) {
+                replies[index] = Some(if fingerprint[..] == key.fingerprint[..] {
+                    replayed(Reply::of(reply.clone()))
+                } else {
+                    Reply::refusal(idempotency::reused(), &requests[index].cause.trace)
+                });
+                continue;
+            }
+            match leaders.entry((&key.scope, &key.name)) {
+                std::collections::hash_map::Entry::Occupied(leader) => {
+                    followers.push((index, *leader.get()));
+                }
+                std::collections::hash_map::Entry::Vacant(place) => {
+                    place.insert(index);
+                    leading.push(index);
+                }
+            }
+        }
+        let mut kept: Vec<(&Key, String)> = Vec::new();
+        if !leading.is_empty() {
+            let answers = self.ask(cx, state, requests, &leading).await?;
+            for (index, answer) in leading.into_iter().zip(answers) {
+                replies[index] = Some(match answer {
+                    Ok(answer) => {
+                        let body =
+                            serde_json::to_string(&answer).expect("a contract is plain data");
+                        if let Some(key) = &keys[index] {
+                            kept.push((key, body.clone()));
+                        }
+                        Reply::of(body)
+                    }
+                    Err(problem) => Reply::refusal(problem, &requests[index].cause.trace),
+                });
+            }
+        }
+        let kept: Vec<(&Key, &str)> = kept
+            .iter()
+            .map(|(key, body)| (*key, body.as_str()))
+            .collect();
+        idempotency::keep(cx.db(), &kept).await?;
+        for (index, leader) in followers {
+            let same = keys[index].as_ref().map(|key| key.fingerprint)
+                == keys[leader].as_ref().map(|key| key.fingerprint);
+            replies[index] = Some(if same {
+                replayed(replies[leader].clone().expect("a leader has its reply"))
+            } else {
+                Reply::refusal(idempotency::reused(), &requests[index].cause.trace)
+            });
+        }
+        Ok(replies
+            .into_iter()
+            .map(|reply| reply.expect("each leads, follows or is known"))
+            .collect())
+    }
+
+    /// The handler takes a slice; in the common case that is the whole batch as it stands.
+    async fn ask<S>(
+        &self,
+        cx: &mut Cx,
+        state: &S,
+        requests: &[Request<C>],
+        leading: &[usize],
+    ) -> Result<Vec<Result<C::Reply, Problem>>, Failure>
+    where
+        H: for<'a> CommandHandler<'a, S, C, C::Reply>,
+    {
+        if leading.len() == requests.len() {
+            return self.handler.handle(cx, state, requests).await;
+        }
+        let mut answers = Vec::with_capacity(leading.len());
+        for index in leading {
+            answers.extend(
+                self.handler
+                    .handle(cx, state, &requests[*index..=*index])
+                    .await?,
+            );
+        }
+        Ok(answers)
+    }
+}
+
+/// One transaction's worth of commands.
+struct Obeying<'c, S, C, H> {
+    endpoint: &'c CommandEndpoint<C, H>,
+    state: &'c S,
+    requests: &'c [Request<C>],
+    keys: &'c [Option<Key>],
+}
+
+impl<S, C, H> Work for Obeying<'_, S, C, H>
+where
+    S: Send + Sync + 'static,
+    C: Command,
+    H: for<'a> CommandHandler<'a, S, C, C::Reply>,
+{
+    type Done = Vec<Reply>;
+
+    fn run<'a>(&'a self, cx: &'a mut Cx) -> BoxFuture<'a, Result<Vec<Reply>, Failure>> {
+        Box::pin(
+            self.endpoint
+                .attempt_in(cx, self.state, self.requests, self.keys),
+        )
+    }
+}
+
+fn replayed(mut reply: Reply) -> Reply {
+    if reply.headers.get(header::SERVICE_ERROR).is_none() {
+        reply.headers.insert(header::IDEMPOTENT_REPLAYED, "true");
+    }
+    reply
+}
+
+impl<S, C, H> Endpoint<S> for CommandEndpoint<C, H>
+where
+    S: Send + Sync + 'static,
+    C: Command,
+    H: for<'a> CommandHandler<'a, S, C, C::Reply> + 'static,
+{
+    fn subject(&self) -> &'static str {
+        C::SUBJECT
+    }
+
+    fn serve(
+        self: Arc<Self>,
+        engine: Arc<Engine<S>>,
+        verifier: Arc<Verifier>,
+        mut requests: service::endpoint::Endpoint,
+        shutdown: CancellationToken,
+    ) -> BoxFuture<'static, ()> {
+        let (lane, waiting) = mpsc::channel::<(Waiting<C>, service::Request)>(WAITING_MAX);
+        let this = Arc::clone(&self);
+        let (tasks, of_lane) = (engine.tasks.clone(), Arc::clone(&engine));
+        tasks.spawn(async move { this.run_lane(of_lane, waiting).await });
+        Box::pin(async move {
+            loop {
+                let request = tokio::select! {
+                    () = shutdown.cancelled() => break,
+                    request = requests.next() => request,
+                };
+                let Some(request) = request else { break };
+                let asked = asked_of(&request);
+                if asked.is_too_late() {
+                    metrics::counter!("deadline_dropped_total").increment(1);
+                    continue;
+                }
+                let refusal = match self.read(&asked, &verifier).await {
+                    Err(problem) => Some((problem, request)),
+                    Ok(waiting) => match lane.try_send((waiting, request)) {
+                        Ok(()) => None,
+                        Err(
+                            mpsc::error::TrySendError::Full((_, request))
+                            | mpsc::error::TrySendError::Closed((_, request)),
+                        ) => Some((busy(), request)),
+                    },
+                };
+                if let Some((problem, request)) = refusal {
+                    respond(&request, Reply::refusal(problem, &asked.trace())).await;
+                }
+            }
+        })
+    }
+
+    fn answer<'a>(
+        &'a self,
+        engine: &'a Engine<S>,
+        verifier: &'a Verifier,
+        asked: Asked,
+        stop_at: StopAt,
+    ) -> BoxFuture<'a, Reply> {
+        Box::pin(async move {
+            match self.read(&asked, verifier).await {
+                Err(problem) => Reply::refusal(problem, &asked.trace()),
+                Ok(waiting) => self.handle(engine, vec![waiting], stop_at).await.remove(0),
+            }
+        })
+    }
+}
+
+impl<C: Command, H> CommandEndpoint<C, H> {
+    /// Until the endpoint is gone and the lane is empty.
+    async fn run_lane<S>(
+        self: Arc<Self>,
+        engine: Arc<Engine<S>>,
+        mut waiting: mpsc::Receiver<(Waiting<C>, service::Request)>,
+    ) where
+        S: Send + Sync + 'static,
+        H: for<'a> CommandHandler<'a, S, C, C::Reply>,
+    {
+        let mut batch = Vec::new();
+        while waiting.recv_many(&mut batch, self.batch_max).await > 0 {
+            let (commands, requests): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
+            let replies = self.handle(&engine, commands, StopAt::Never).boxed().await;
+            for (request, reply) in requests.iter().zip(replies) {
+                respond(request, reply).await;
+            }
+        }
+    }
+}

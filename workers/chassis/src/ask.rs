@@ -1,0 +1,219 @@
+//! Asking workers: what the edge and the operator's commands do.
+
+use std::time::Duration;
+
+use async_nats::{HeaderMap, RequestErrorKind};
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use serde::{Serialize, de::DeserializeOwned};
+use shopzen_contracts::{Command, Problem, Query, Service, header, orders::TimelineEntry};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use crate::{Bus, clock, history, trace::TraceParent};
+
+/// Sends requests over one connection.
+#[derive(Clone, Debug)]
+pub struct Asker {
+    bus: Bus,
+}
+
+/// What a request says besides its body.
+#[derive(Clone, Debug)]
+pub struct Asking {
+    /// The caller's access token.
+    pub identity: Option<String>,
+    pub idempotency_key: Option<String>,
+    pub order_token: Option<String>,
+    pub if_match: Option<String>,
+    pub trace: TraceParent,
+    /// How long the answer is waited for; the worker drops what comes later.
+    pub deadline: Duration,
+}
+
+/// Within this time an answer is expected unless somebody says otherwise.
+const DEADLINE: Duration = Duration::from_secs(2);
+
+impl Default for Asking {
+    fn default() -> Self {
+        Self {
+            identity: None,
+            idempotency_key: None,
+            order_token: None,
+            if_match: None,
+            trace: TraceParent::start(),
+            deadline: DEADLINE,
+        }
+    }
+}
+
+/// A worker's answer, as bytes.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    pub body: Bytes,
+    /// It had been given before, under the same key.
+    pub replayed: bool,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// The worker refused: this is its answer.
+    #[error("{}", .0.detail)]
+    Refused(Box<Problem>),
+    /// Nobody listens there, or the broker is away: nothing has happened.
+    #[error("nobody answers on {subject}")]
+    Unavailable { subject: String },
+    /// It may have happened or not. Safe to send again with the same key.
+    #[error("no answer on {subject} within {deadline:?}")]
+    TimedOut { subject: String, deadline: Duration },
+    #[error("the answer on {subject} cannot be read: {why}")]
+    Unreadable { subject: String, why: String },
+}
+
+impl Asker {
+    pub fn new(bus: Bus) -> Self {
+        Self { bus }
+    }
+
+    pub fn is_connected(&self) -> bool {
+        self.bus.is_connected()
+    }
+
+    pub async fn command<C: Command>(
+        &self,
+        body: &C,
+        asking: &Asking,
+    ) -> Result<C::Reply, AskError> {
+        self.typed(C::SUBJECT, body, asking).await
+    }
+
+    pub async fn query<Q: Query>(&self, body: &Q, asking: &Asking) -> Result<Q::Reply, AskError> {
+        self.typed(Q::SUBJECT, body, asking).await
+    }
+
+    async fn typed<B: Serialize, R: DeserializeOwned>(
+        &self,
+        subject: &str,
+        body: &B,
+        asking: &Asking,
+    ) -> Result<R, AskError> {
+        let body = serde_json::to_vec(body).expect("a contract is plain data");
+        let answered = self.raw(subject, body.into(), asking).await?;
+        serde_json::from_slice(&answered.body).map_err(|error| AskError::Unreadable {
+            subject: subject.to_owned(),
+            why: error.to_string(),
+        })
+    }
+
+    /// What a service published about `key`, oldest first. Needs a NATS user that may ask.
+    pub async fn history(
+        &self,
+        service: Service,
+        key: Uuid,
+        asking: &Asking,
+    ) -> Result<Vec<TimelineEntry>, AskError> {
+        self.typed(
+            &history::subject(service),
+            &history::GetHistory { key },
+            asking,
+        )
+        .await
+    }
+
+    /// Sends bytes and returns bytes.
+    pub async fn raw(
+        &self,
+        subject: &str,
+        body: Bytes,
+        asking: &Asking,
+    ) -> Result<Answered, AskError> {
+        let unavailable = || AskError::Unavailable {
+            subject: subject.to_owned(),
+        };
+        if !self.bus.is_connected() {
+            // The client would keep the request until it is connected again, long after its time.
+            return Err(unavailable());
+        }
+        let request =
+            self.bus
+                .client
+                .request_with_headers(subject.to_owned(), headers_of(asking), body);
+        let reply = timeout(asking.deadline, request)
+            .await
+            .map_err(|_| AskError::TimedOut {
+                subject: subject.to_owned(),
+                deadline: asking.deadline,
+            })?
+            .map_err(|error| match error.kind() {
+                RequestErrorKind::TimedOut => AskError::TimedOut {
+                    subject: subject.to_owned(),
+                    deadline: asking.deadline,
+                },
+                _ => unavailable(),
+            })?;
+        let headers = reply.headers.as_ref();
+        if headers.is_some_and(|headers| headers.get(header::SERVICE_ERROR).is_some()) {
+            return Err(match serde_json::from_slice::<Problem>(&reply.payload) {
+                Ok(problem) => AskError::Refused(Box::new(problem)),
+                Err(error) => AskError::Unreadable {
+                    subject: subject.to_owned(),
+                    why: error.to_string(),
+                },
+            });
+        }
+        let replayed =
+            headers.is_some_and(|headers| headers.get(header::IDEMPOTENT_REPLAYED).is_some());
+        Ok(Answered {
+            body: reply.payload,
+            replayed,
+        })
+    }
+
+    /// What passes by on a subject from now on, as it is sent: subject and body. Not a way to learn
+    /// facts for certain: what passes while the connection is away is missed.
+    pub async fn listen(
+        &self,
+        subject: &str,
+    ) -> Result<impl Stream<Item = (String, Bytes)> + Send + use<>, AskError> {
+        let subscription = self
+            .bus
+            .client
+            .subscribe(subject.to_owned())
+            .await
+            .map_err(|_| AskError::Unavailable {
+                subject: subject.to_owned(),
+            })?;
+        Ok(subscription.map(|message| (message.subject.into_string(), message.payload)))
+    }
+
+    /// Changes when the connection is lost and when it is there again: something may have been missed.
+    pub fn connections(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.bus.connections.clone()
+    }
+}
+
+fn headers_of(asking: &Asking) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    // A deadline that cannot be represented is none.
+    if let Ok(deadline) = clock::now().checked_add(asking.deadline) {
+        headers.insert(header::DEADLINE, deadline.to_string());
+    }
+    headers.insert(header::TRACE_PARENT, asking.trace.as_str());
+    let optional = [
+        (header::IDENTITY, &asking.identity),
+        (header::IDEMPOTENCY_KEY, &asking.idempotency_key),
+        (header::ORDER_TOKEN, &asking.order_token),
+        (header::IF_MATCH, &asking.if_match),
+    ];
+    for (name, value) in optional {
+        // A line break would end the header; such a value is nobody's token or key.
+        if let Some(value) = value
+            .as_deref()
+            .filter(|value| !value.contains(['\r', '\n']))
+        {
+            headers.insert(name, value);
+        }
+    }
+    headers
+}

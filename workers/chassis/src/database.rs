@@ -1,0 +1,82 @@
+//! A worker's connection to its own database.
+
+use std::{str::FromStr, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use sqlx::{
+    Executor, PgPool,
+    migrate::{MigrateError, Migrator},
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+use crate::Secret;
+
+/// Where a worker's database is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DatabaseConfig {
+    /// `postgres://user:password@host:port/database`.
+    pub database_url: Secret,
+    /// Connections at the most. Eight are the knee on two cores (research, limits.md A4).
+    pub database_connections_max: u32,
+}
+
+impl Default for DatabaseConfig {
+    fn default() -> Self {
+        Self {
+            database_url: Secret::default(),
+            database_connections_max: 6,
+        }
+    }
+}
+
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A pool that has nothing to do keeps one connection.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(10);
+/// Prepared statements kept by each connection.
+const STATEMENTS_MAX: usize = 200;
+
+static MIGRATOR: Migrator = sqlx::migrate!();
+
+/// The pool of one worker. Connects when it is first used, and again after each interruption.
+pub(crate) fn pool(config: &DatabaseConfig, application: &str) -> Result<PgPool, sqlx::Error> {
+    let options = PgConnectOptions::from_str(config.database_url.expose())?
+        .application_name(application)
+        .statement_cache_capacity(STATEMENTS_MAX)
+        .options([
+            ("lock_timeout", "5s"),
+            ("statement_timeout", "30s"),
+            ("idle_in_transaction_session_timeout", "60s"),
+            ("default_transaction_isolation", "read committed"),
+            // Statements are few, prepared, and given arrays of any length: one plan for each, made
+            // once, that looks rows up by index. The planner would otherwise read whole tables while
+            // their statistics are young (research, limits.md A6).
+            ("plan_cache_mode", "force_generic_plan"),
+            ("enable_hashjoin", "off"),
+            ("enable_mergejoin", "off"),
+            ("enable_seqscan", "off"),
+            ("jit", "off"),
+        ]);
+    Ok(PgPoolOptions::new()
+        .max_connections(config.database_connections_max)
+        .min_connections(1)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .idle_timeout(IDLE_TIMEOUT)
+        .test_before_acquire(false)
+        .connect_lazy_with(options))
+}
+
+/// Brings a database up to date: the chassis' tables, then the worker's own.
+pub async fn migrate(pool: &PgPool, worker: &'static Migrator) -> Result<(), MigrateError> {
+    let mut chassis = Migrator {
+        ..Migrator::with_migrations(MIGRATOR.iter().cloned().collect())
+    };
+    chassis.dangerous_set_table_name("_chassis_migrations");
+    chassis.run(pool).await?;
+    worker.run(pool).await
+}
+
+/// Whether the database answers.
+pub(crate) async fn ping(pool: &PgPool) -> Result<(), sqlx::Error> {
+    pool.acquire().await?.execute("SELECT 1").await.map(|_| ())
+}

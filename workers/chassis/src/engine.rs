@@ -1,0 +1,408 @@
+//! From a handful of messages to one commit: inbox, handlers, outbox.
+//!
+//! The same code runs under the consumer and under the test harness; only where the messages come
+//! from and what is done with the verdicts differs.
+
+use std::{
+    any::Any, collections::HashMap, collections::HashSet, panic::AssertUnwindSafe, sync::Arc,
+};
+
+use futures::{FutureExt, future::BoxFuture};
+use serde::de::DeserializeOwned;
+use shopzen_contracts::{Event, Service};
+use sqlx::PgPool;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+use uuid::Uuid;
+
+use crate::{
+    Cx, Failure, Received, dead_letters,
+    failure::{self, BRIEF_DELIVERIES_MAX, Remedy},
+    handle::{EventHandler, Told},
+    inbox,
+    message::{Message, decode_event},
+    outbox::{self, Relay},
+};
+
+/// Times a transaction that lost a race is run again before its messages are handed back.
+const RACES_MAX: u32 = 5;
+
+/// What becomes of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Handled, now or earlier.
+    Done,
+    /// Not now.
+    Again,
+    /// Never: it lies among the dead letters.
+    Dead,
+}
+
+/// Where a test lets the process die.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopAt {
+    Never,
+    BeforeCommit,
+    AfterCommit,
+}
+
+/// The core of a worker.
+pub(crate) struct Engine<S> {
+    pub(crate) service: Service,
+    pub(crate) state: Arc<S>,
+    pub(crate) pool: PgPool,
+    pub(crate) relay: Arc<Relay>,
+    pub(crate) client: async_nats::Client,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) routes: HashMap<&'static str, Box<dyn EventRoute<S>>>,
+}
+
+impl<S: Send + Sync + 'static> Engine<S> {
+    /// Handles messages in one transaction if that works, and one by one if not.
+    pub(crate) async fn consume(&self, messages: &[Message], stop_at: StopAt) -> Vec<Verdict> {
+        let failure = match self.attempt(messages, stop_at).await {
+            Ok(verdicts) => return verdicts,
+            Err(failure) => failure,
+        };
+        if messages.len() == 1 {
+            return vec![self.settle(&messages[0], failure).await];
+        }
+        if failure.remedy() == Remedy::Wait {
+            tracing::warn!(
+                error = failure::chain(&failure),
+                messages = messages.len(),
+                "will try again"
+            );
+            return vec![Verdict::Again; messages.len()];
+        }
+        tracing::info!(
+            error = failure::chain(&failure),
+            "a batch failed; its messages go one by one"
+        );
+        let mut verdicts = Vec::with_capacity(messages.len());
+        for message in messages {
+            verdicts.push(
+                match self.attempt(std::slice::from_ref(message), stop_at).await {
+                    Ok(verdict) => verdict[0],
+                    Err(failure) => self.settle(message, failure).await,
+                },
+            );
+        }
+        verdicts
+    }
+
+    /// All of them in one transaction. Those that cannot be read are settled by themselves.
+    async fn attempt(
+        &self,
+        messages: &[Message],
+        stop_at: StopAt,
+    ) -> Result<Vec<Verdict>, Failure> {
+        let mut verdicts = vec![Verdict::Done; messages.len()];
+        let mut bunches: Vec<Bunch<'_>> = Vec::new();
+        for (index, message) in messages.iter().enumerate() {
+            let subject = message.event_subject();
+            let Some((&subject, _)) = self.routes.get_key_value(subject) else {
+                // A newer sender may say more than we understand; that is no reason to stop.
+                metrics::counter!("unknown_events_total").increment(1);
+                continue;
+            };
+            match message.event_id() {
+                Ok(event_id) => match bunches.iter_mut().find(|bunch| bunch.subject == subject) {
+                    Some(bunch) => bunch.messages.push((event_id, index, message)),
+                    None => {
+                        bunches.push(Bunch {
+                            subject,
+                            messages: vec![(event_id, index, message)],
+                        });
+                    }
+                },
+                Err(failure) => verdicts[index] = self.settle(message, failure).await,
+            }
+        }
+        let ids: Vec<Uuid> = bunches
+            .iter()
+            .flat_map(|bunch| bunch.messages.iter().map(|(id, ..)| *id))
+            .collect();
+        if ids.is_empty() {
+            return Ok(verdicts);
+        }
+        let mut unreadable = Vec::new();
+        let mut races = 0;
+        let told = loop {
+            unreadable.clear();
+            match self
+                .run(messages, &ids, &bunches, &mut unreadable, stop_at)
+                .await
+            {
+                Err(failure) if failure.remedy() == Remedy::RunAgain && races < RACES_MAX => {
+                    races += 1;
+                }
+                told => break told?,
+            }
+        };
+        if stop_at == StopAt::AfterCommit {
+            return Ok(vec![Verdict::Again; messages.len()]);
+        }
+        self.tell(told).await;
+        for index in unreadable {
+            verdicts[index] = Verdict::Dead;
+        }
+        Ok(verdicts)
+    }
+
+    async fn run(
+        &self,
+        messages: &[Message],
+        ids: &[Uuid],
+        bunches: &[Bunch<'_>],
+        unreadable: &mut Vec<usize>,
+        stop_at: StopAt,
+    ) -> Result<Told, Failure> {
+        let mut cx = Cx::begin(&self.pool).await?;
+        let mut fresh = inbox::enter(cx.db(), ids).await?;
+        let repeats = ids.len() - fresh.len();
+        if repeats > 0 {
+            metrics::counter!("inbox_repeats_total", "worker" => self.service.name())
+                .increment(u64::try_from(repeats).unwrap_or(u64::MAX));
+        }
+        if fresh.is_empty() {
+            cx.roll_back().await?;
+            return Ok(Told::default());
+        }
+        for bunch in bunches {
+            let route = self
+                .routes
+                .get(bunch.subject)
+                .expect("bunches are made from routes");
+            let span = tracing::debug_span!(
+                "handle",
+                event = bunch.subject,
+                count = bunch.messages.len()
+            );
+            let started = std::time::Instant::now();
+            let handled =
+                AssertUnwindSafe(route.handle(&mut cx, &self.state, &bunch.messages, &mut fresh))
+                    .catch_unwind()
+                    .instrument(span)
+                    .await;
+            metrics::histogram!("handler_seconds", "event" => bunch.subject)
+                .record(started.elapsed().as_secs_f64());
+            match handled {
+                Ok(Ok(bad)) => {
+                    for (index, failure) in bad {
+                        self.bury(&mut cx, &messages[index], &failure::chain(&failure))
+                            .await?;
+                        unreadable.push(index);
+                    }
+                }
+                Ok(Err(failure)) => {
+                    cx.roll_back().await?;
+                    return Err(failure);
+                }
+                Err(panic) => return Err(Failure::Panicked(panic_text(&*panic))),
+            }
+        }
+        let events = std::mem::take(&mut cx.told.events);
+        outbox::insert(cx.db(), &events).await?;
+        cx.told.events = events;
+        if stop_at == StopAt::BeforeCommit {
+            cx.roll_back().await?;
+            return Err(Failure::Unavailable {
+                what: "this process",
+                why: "a test stops it here".into(),
+            });
+        }
+        cx.commit().await
+    }
+
+    /// Runs something in a transaction of its own, and tells what it says.
+    pub(crate) async fn transact<W: Work>(
+        &self,
+        work: W,
+        stop_at: StopAt,
+    ) -> Result<W::Done, Failure> {
+        let mut races = 0;
+        loop {
+            match self.transact_once(&work, stop_at).await {
+                Err(failure) if failure.remedy() == Remedy::RunAgain && races < RACES_MAX => {
+                    races += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn transact_once<W: Work>(&self, work: &W, stop_at: StopAt) -> Result<W::Done, Failure> {
+        let mut cx = Cx::begin(&self.pool).await?;
+        let result = match AssertUnwindSafe(work.run(&mut cx)).catch_unwind().await {
+            Ok(Ok(result)) => result,
+            Ok(Err(failure)) => {
+                cx.roll_back().await?;
+                return Err(failure);
+            }
+            Err(panic) => return Err(Failure::Panicked(panic_text(&*panic))),
+        };
+        let events = std::mem::take(&mut cx.told.events);
+        outbox::insert(cx.db(), &events).await?;
+        cx.told.events = events;
+        if stop_at == StopAt::BeforeCommit {
+            cx.roll_back().await?;
+            return Err(Failure::Unavailable {
+                what: "this process",
+                why: "a test stops it here".into(),
+            });
+        }
+        let told = cx.commit().await?;
+        if stop_at == StopAt::Never {
+            self.tell(told).await;
+        }
+        Ok(result)
+    }
+
+    /// What leaves after the commit.
+    async fn tell(&self, told: Told) {
+        for act in told.after_commit {
+            act();
+        }
+        for task in told.tasks {
+            self.tasks.spawn(task);
+        }
+        for (subject, body) in told.notices {
+            if let Err(error) = self.client.publish(subject, body).await {
+                tracing::debug!(%error, subject, "a notice was lost");
+            }
+        }
+        if !told.events.is_empty() {
+            let relay = Arc::clone(&self.relay);
+            self.tasks
+                .spawn(async move { relay.publish_committed(told.events).await });
+        }
+    }
+
+    /// Decides what becomes of one message that failed by itself.
+    async fn settle(&self, message: &Message, failure: Failure) -> Verdict {
+        let reason = failure::chain(&failure);
+        let give_up = match failure.remedy() {
+            Remedy::Wait | Remedy::RunAgain => false,
+            Remedy::WaitBriefly => message.deliveries >= BRIEF_DELIVERIES_MAX,
+            Remedy::GiveUp => true,
+        };
+        let trace = message.trace();
+        if !give_up {
+            tracing::warn!(
+                subject = message.subject,
+                trace_id = trace.trace_id(),
+                deliveries = message.deliveries,
+                error = reason,
+                "will try again"
+            );
+            return Verdict::Again;
+        }
+        let buried = async {
+            let mut cx = Cx::begin(&self.pool).await?;
+            if let Ok(event_id) = message.event_id() {
+                inbox::enter(cx.db(), &[event_id]).await?;
+            }
+            self.bury(&mut cx, message, &reason).await?;
+            cx.commit().await
+        };
+        match buried.await {
+            Ok(_) => Verdict::Dead,
+            Err(error) => {
+                tracing::warn!(
+                    error = failure::chain(&error),
+                    "a dead letter could not be kept; will try again"
+                );
+                Verdict::Again
+            }
+        }
+    }
+
+    async fn bury(&self, cx: &mut Cx, message: &Message, reason: &str) -> Result<(), Failure> {
+        dead_letters::bury(cx, message, reason).await?;
+        metrics::counter!("dead_letters_total", "worker" => self.service.name()).increment(1);
+        tracing::error!(
+            subject = message.subject,
+            trace_id = message.trace().trace_id(),
+            deliveries = message.deliveries,
+            error = reason,
+            "set aside as a dead letter"
+        );
+        Ok(())
+    }
+}
+
+/// What is to be done in one transaction; it may be run several times, until it commits.
+pub(crate) trait Work: Send + Sync {
+    type Done: Send;
+
+    fn run<'a>(&'a self, cx: &'a mut Cx) -> BoxFuture<'a, Result<Self::Done, Failure>>;
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "for an unprintable reason".to_owned())
+}
+
+/// Messages of one kind, in the order in which they came.
+struct Bunch<'a> {
+    subject: &'static str,
+    messages: Vec<(Uuid, usize, &'a Message)>,
+}
+
+/// A handler, with its event type erased.
+pub(crate) trait EventRoute<S>: Send + Sync {
+    /// Handles those messages that are in `fresh`, and takes them out of it, so that a repeat within
+    /// one batch is handled once. Returns those that could not be read.
+    fn handle<'a>(
+        &'a self,
+        cx: &'a mut Cx,
+        state: &'a S,
+        messages: &'a [(Uuid, usize, &'a Message)],
+        fresh: &'a mut HashSet<Uuid>,
+    ) -> BoxFuture<'a, Result<Vec<(usize, Failure)>, Failure>>;
+}
+
+pub(crate) struct Route<E, H> {
+    pub(crate) handler: H,
+    pub(crate) event: std::marker::PhantomData<fn(E)>,
+}
+
+impl<S, E, H> EventRoute<S> for Route<E, H>
+where
+    S: Send + Sync + 'static,
+    E: Event + DeserializeOwned,
+    H: for<'a> EventHandler<'a, S, E>,
+{
+    fn handle<'a>(
+        &'a self,
+        cx: &'a mut Cx,
+        state: &'a S,
+        messages: &'a [(Uuid, usize, &'a Message)],
+        fresh: &'a mut HashSet<Uuid>,
+    ) -> BoxFuture<'a, Result<Vec<(usize, Failure)>, Failure>> {
+        Box::pin(async move {
+            let mut unreadable = Vec::new();
+            let mut events = Vec::with_capacity(messages.len());
+            for (event_id, index, message) in messages {
+                if !fresh.remove(event_id) {
+                    continue;
+                }
+                match decode_event::<E>(&message.payload) {
+                    Ok(event) => events.push(Received {
+                        event,
+                        cause: message.cause(*event_id),
+                    }),
+                    Err(failure) => unreadable.push((*index, failure)),
+                }
+            }
+            if !events.is_empty() {
+                self.handler.handle(cx, state, &events).await?;
+            }
+            Ok(unreadable)
+        })
+    }
+}

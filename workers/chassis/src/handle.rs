@@ -1,0 +1,293 @@
+//! What a handler is given: an open transaction, and no other way to tell anybody anything.
+
+use std::{fmt, future::Future};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use shopzen_contracts::{Event, Notice, Problem, auth::Claims};
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use uuid::Uuid;
+
+use crate::{Failure, Refused, clock, outbox::OutboxRow, trace::TraceParent};
+
+/// A transaction, and what shall be told once it is committed.
+///
+/// Repeats have been filtered out before, and what is published leaves only if the transaction
+/// commits. There is no other way to publish an event.
+pub struct Cx {
+    transaction: Transaction<'static, Postgres>,
+    now: Timestamp,
+    pub(crate) told: Told,
+}
+
+/// What leaves after the commit.
+#[derive(Default)]
+pub(crate) struct Told {
+    pub(crate) events: Vec<OutboxRow>,
+    pub(crate) notices: Vec<(&'static str, Bytes)>,
+    pub(crate) after_commit: Vec<Box<dyn FnOnce() + Send>>,
+    pub(crate) tasks: Vec<BoxFuture<'static, ()>>,
+}
+
+impl Cx {
+    pub(crate) async fn begin(pool: &PgPool) -> Result<Self, Failure> {
+        let transaction = pool.begin().await?;
+        Ok(Self {
+            transaction,
+            now: clock::now(),
+            told: Told::default(),
+        })
+    }
+
+    pub(crate) async fn commit(self) -> Result<Told, Failure> {
+        self.transaction.commit().await?;
+        Ok(self.told)
+    }
+
+    pub(crate) async fn roll_back(self) -> Result<(), Failure> {
+        Ok(self.transaction.rollback().await?)
+    }
+
+    /// The open transaction.
+    pub fn db(&mut self) -> &mut PgConnection {
+        &mut self.transaction
+    }
+
+    /// When this transaction began, by this machine's clock: for stamps. Deadlines are decided in
+    /// SQL, by the database's.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    pub fn new_id(&self) -> Uuid {
+        clock::new_id()
+    }
+
+    /// Publishes an event, because of `cause`.
+    pub fn publish<E: Event>(&mut self, event: &E, cause: &Cause) {
+        self.told.events.push(OutboxRow {
+            event_id: self.new_id(),
+            key: event.key(),
+            subject: E::SUBJECT.into(),
+            cause_id: cause.event_id,
+            attempt: cause.attempt,
+            trace_parent: cause.trace.as_str().to_owned(),
+            body: serde_json::to_string(event).expect("a contract is plain data"),
+            created_at: self.now,
+        });
+    }
+
+    /// Tells whoever listens right now. May be lost: nobody decides anything by it.
+    pub fn notify<N: Notice>(&mut self, notice: &N) {
+        let body = serde_json::to_vec(notice).expect("a contract is plain data");
+        self.told.notices.push((N::SUBJECT, body.into()));
+    }
+
+    /// Runs once the transaction is committed, and not if it is rolled back or the process dies:
+    /// for what can be found again in the database.
+    pub fn after_commit(&mut self, act: impl FnOnce() + Send + 'static) {
+        self.told.after_commit.push(Box::new(act));
+    }
+
+    /// Starts a task once the transaction is committed; shutdown waits for it. Like
+    /// [`Cx::after_commit`], for what a sweep would find again.
+    pub fn spawn_after_commit(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.told.tasks.push(Box::pin(task));
+    }
+}
+
+impl fmt::Debug for Cx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cx")
+            .field("now", &self.now)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why something is done: the message that asked for it, and the trace it belongs to.
+#[derive(Clone, Debug)]
+pub struct Cause {
+    /// None where no event led to it, but a request or a deadline.
+    pub event_id: Option<Uuid>,
+    pub trace: TraceParent,
+    /// Which delivery of the message this is, from 1.
+    pub attempt: i16,
+}
+
+impl Cause {
+    /// A trace of its own: for sweeps and seeds.
+    pub fn none() -> Self {
+        Self {
+            event_id: None,
+            trace: TraceParent::start(),
+            attempt: 1,
+        }
+    }
+
+    /// The cause that was kept in a row, so that a step which waited stays in its trace.
+    pub fn kept(event_id: Option<Uuid>, trace_parent: &str) -> Self {
+        Self {
+            event_id,
+            trace: TraceParent::parse(Some(trace_parent)),
+            attempt: 1,
+        }
+    }
+}
+
+/// An event that this worker has not handled before.
+#[derive(Debug)]
+pub struct Received<E> {
+    pub event: E,
+    pub cause: Cause,
+}
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub enum Caller {
+    Anonymous,
+    /// This worker verified the signature itself.
+    Verified(Claims),
+}
+
+impl Caller {
+    pub fn account_id(&self) -> Option<Uuid> {
+        match self {
+            Self::Anonymous => None,
+            Self::Verified(claims) => Some(claims.sub),
+        }
+    }
+
+    pub fn has_scope(&self, scope: &str) -> bool {
+        matches!(self, Self::Verified(claims) if claims.has_scope(scope))
+    }
+
+    /// 401 for who did not say who they are, 403 for who may not.
+    pub fn require(&self, scope: &str) -> Result<(), Problem> {
+        match self {
+            Self::Anonymous => Err(Problem::unauthenticated("send an access token")),
+            Self::Verified(claims) if claims.has_scope(scope) => Ok(()),
+            Self::Verified(_) => Err(Problem::forbidden(scope)),
+        }
+    }
+}
+
+/// A command or a query, with who asks and why.
+#[derive(Debug)]
+pub struct Request<T> {
+    pub body: T,
+    pub caller: Caller,
+    pub cause: Cause,
+    /// A guest's secret for an order.
+    pub order_token: Option<String>,
+    /// The version the caller read.
+    pub if_match: Option<String>,
+}
+
+/// A command's answers, one for each request in their order. An `Err` in the list is an answer too,
+/// for which nothing may have been changed; an `Err` around it undoes the whole batch.
+pub type Answers<T> = Result<Vec<Result<T, Problem>>, Failure>;
+
+/// `async fn(cx: &mut Cx, state: &S, events: &[Received<E>]) -> Result<(), Failure>`
+pub trait EventHandler<'a, S, E>: Send + Sync {
+    type Done: Future<Output = Result<(), Failure>> + Send + 'a;
+
+    fn handle(&self, cx: &'a mut Cx, state: &'a S, events: &'a [Received<E>]) -> Self::Done;
+}
+
+impl<'a, S, E, F, Done> EventHandler<'a, S, E> for F
+where
+    S: 'a,
+    E: 'a,
+    F: Fn(&'a mut Cx, &'a S, &'a [Received<E>]) -> Done + Send + Sync,
+    Done: Future<Output = Result<(), Failure>> + Send + 'a,
+{
+    type Done = Done;
+
+    fn handle(&self, cx: &'a mut Cx, state: &'a S, events: &'a [Received<E>]) -> Done {
+        self(cx, state, events)
+    }
+}
+
+/// `async fn(cx: &mut Cx, state: &S, items: &[T]) -> Result<(), Failure>`
+pub trait ItemHandler<'a, S, T>: Send + Sync {
+    type Done: Future<Output = Result<(), Failure>> + Send + 'a;
+
+    fn handle(&self, cx: &'a mut Cx, state: &'a S, items: &'a [T]) -> Self::Done;
+}
+
+impl<'a, S, T, F, Done> ItemHandler<'a, S, T> for F
+where
+    S: 'a,
+    T: 'a,
+    F: Fn(&'a mut Cx, &'a S, &'a [T]) -> Done + Send + Sync,
+    Done: Future<Output = Result<(), Failure>> + Send + 'a,
+{
+    type Done = Done;
+
+    fn handle(&self, cx: &'a mut Cx, state: &'a S, items: &'a [T]) -> Done {
+        self(cx, state, items)
+    }
+}
+
+/// `async fn(cx: &mut Cx, state: &S, requests: &[Request<C>]) -> Answers<C::Reply>`
+pub trait CommandHandler<'a, S, C, R>: Send + Sync {
+    type Done: Future<Output = Answers<R>> + Send + 'a;
+
+    fn handle(&self, cx: &'a mut Cx, state: &'a S, requests: &'a [Request<C>]) -> Self::Done;
+}
+
+impl<'a, S, C, R, F, Done> CommandHandler<'a, S, C, R> for F
+where
+    S: 'a,
+    C: 'a,
+    F: Fn(&'a mut Cx, &'a S, &'a [Request<C>]) -> Done + Send + Sync,
+    Done: Future<Output = Answers<R>> + Send + 'a,
+{
+    type Done = Done;
+
+    fn handle(&self, cx: &'a mut Cx, state: &'a S, requests: &'a [Request<C>]) -> Done {
+        self(cx, state, requests)
+    }
+}
+
+/// `async fn(db: &PgPool, state: &S, request: &Request<Q>) -> Result<Q::Reply, Refused>`
+pub trait QueryHandler<'a, S, Q, R>: Send + Sync {
+    type Done: Future<Output = Result<R, Refused>> + Send + 'a;
+
+    fn handle(&self, db: &'a PgPool, state: &'a S, request: &'a Request<Q>) -> Self::Done;
+}
+
+impl<'a, S, Q, R, F, Done> QueryHandler<'a, S, Q, R> for F
+where
+    S: 'a,
+    Q: 'a,
+    F: Fn(&'a PgPool, &'a S, &'a Request<Q>) -> Done + Send + Sync,
+    Done: Future<Output = Result<R, Refused>> + Send + 'a,
+{
+    type Done = Done;
+
+    fn handle(&self, db: &'a PgPool, state: &'a S, request: &'a Request<Q>) -> Done {
+        self(db, state, request)
+    }
+}
+
+/// `async fn(cx: &mut Cx, state: &S) -> Result<bool, Failure>`: true where more is waiting.
+pub trait SweepHandler<'a, S>: Send + Sync {
+    type Done: Future<Output = Result<bool, Failure>> + Send + 'a;
+
+    fn handle(&self, cx: &'a mut Cx, state: &'a S) -> Self::Done;
+}
+
+impl<'a, S, F, Done> SweepHandler<'a, S> for F
+where
+    S: 'a,
+    F: Fn(&'a mut Cx, &'a S) -> Done + Send + Sync,
+    Done: Future<Output = Result<bool, Failure>> + Send + 'a,
+{
+    type Done = Done;
+
+    fn handle(&self, cx: &'a mut Cx, state: &'a S) -> Done {
+        self(cx, state)
+    }
+}

@@ -1,0 +1,404 @@
+//! For tests: a worker on a real database, to which messages are handed one at a time.
+//!
+//! Whatever is delivered goes through the same engine as in production, and through the worst that can
+//! happen to it: the process dies before the commit, the process dies after it, and the message comes
+//! again. After each the database is compared with what it must be.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+use bytes::Bytes;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
+use serde::de::DeserializeOwned;
+use shopzen_contracts::{
+    Command, Event, Problem, Query, Service,
+    auth::{AUDIENCE, Claims, ISSUER},
+    header,
+};
+use sqlx::{AssertSqlSafe, PgPool};
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::{
+    Asking, Bus, StopAt, Worker,
+    answer::{Asked, Endpoint, Reply},
+    clock, database,
+    engine::{Engine, Verdict},
+    identity::Verifier,
+    message::Message,
+    outbox::{self, OutboxRow, Relay},
+    retention,
+    sweep::Sweeping,
+    trace::TraceParent,
+    worker::StartError,
+};
+
+/// A worker under test. It publishes nothing to the broker: its outbox is what is looked at.
+pub struct Harness<S> {
+    engine: Arc<Engine<S>>,
+    endpoints: Vec<Arc<dyn Endpoint<S>>>,
+    verifier: Verifier,
+    signing_key: EncodingKey,
+}
+
+/// The id of the harness's own signing key.
+const KEY_ID: &str = "harness";
+
+/// An event that the worker under test published.
+#[derive(Clone, Debug)]
+pub struct Published {
+    pub subject: String,
+    pub key: Uuid,
+    pub body: serde_json::Value,
+}
+
+impl Published {
+    /// The event, where it is one of that kind.
+    pub fn is<E: Event + DeserializeOwned>(&self) -> Option<E> {
+        (self.subject == E::SUBJECT)
+            .then(|| serde_json::from_value(self.body.clone()).expect("our own events can be read"))
+    }
+}
+
+impl<S: Send + Sync + 'static> Harness<S> {
+    /// Migrates the worker's database and does what it does at the start.
+    pub async fn start(mut worker: Worker<S>, bus: &Bus) -> Result<Self, StartError> {
+        let pool = worker.pool()?;
+        database::migrate(&pool, worker.migrator()).await?;
+        retention::tidy(&pool, clock::now())
+            .await
+            .map_err(StartError::AtStart)?;
+        // Never opened: what is committed stays in the outbox.
+        let (_, gate) = watch::channel(false);
+        let (relay, _) = Relay::new(bus.publisher(), worker.service, gate);
+        let engine = Arc::new(Engine {
+            service: worker.service,
+            state: Arc::clone(&worker.state),
+            pool,
+            relay: Arc::new(relay),
+            client: bus.client.clone(),
+            tasks: TaskTracker::new(),
+            routes: std::mem::take(&mut worker.routes),
+        });
+        for start in &worker.starts {
+            engine
+                .transact(
+                    Sweeping {
+                        sweep: &**start,
+                        state: &*engine.state,
+                    },
+                    StopAt::Never,
+                )
+                .await
+                .map_err(StartError::AtStart)?;
+        }
+        let verifier = Verifier::new(bus.client.clone());
+        let (signing_key, public_key) = key_pair();
+        verifier.trust(KEY_ID, public_key);
+        let endpoints = std::mem::take(&mut worker.endpoints);
+        Ok(Self {
+            engine,
+            endpoints,
+            verifier,
+            signing_key,
+        })
+    }
+
+    /// An access token that the worker under test accepts.
+    pub fn token(&self, account_id: Uuid, scope: &str) -> String {
+        let now = u64::try_from(clock::now().as_second()).expect("it is after 1970");
+        let claims = Claims {
+            iss: ISSUER.to_owned(),
+            sub: account_id,
+            aud: AUDIENCE.to_owned(),
+            exp: now + 600,
+            nbf: now,
+            iat: now,
+            jti: clock::new_id(),
+            client_id: "harness".to_owned(),
+            scope: scope.to_owned(),
+        };
+        let mut head = jsonwebtoken::Header::new(Algorithm::ES256);
+        head.typ = Some("at+jwt".to_owned());
+        head.kid = Some(KEY_ID.to_owned());
+        jsonwebtoken::encode(&head, &claims, &self.signing_key).expect("claims can be signed")
+    }
+
+    pub fn pool(&self) -> &PgPool {
+        &self.engine.pool
+    }
+
+    pub fn state(&self) -> &S {
+        &self.engine.state
+    }
+
+    /// Delivers an event as often and as badly as a broker and a crashing process can, and checks
+    /// that it has its effect once. Returns what was published because of it.
+    ///
+    /// # Panics
+    ///
+    /// Where a stop before the commit leaves a trace, or a repeat has an effect.
+    pub async fn deliver<E: Event>(&self, event: &E) -> Vec<Published> {
+        let message = message_of(event, self.engine.service);
+        let untouched = self.snapshot().await;
+        self.consume(&message, StopAt::BeforeCommit).await;
+        assert_eq!(
+            self.snapshot().await,
+            untouched,
+            "{}: stopped before the commit",
+            E::SUBJECT
+        );
+        let before = self.published_ids().await;
+        let verdict = self.consume(&message, StopAt::AfterCommit).await;
+        assert_eq!(
+            verdict,
+            Verdict::Again,
+            "{}: stopped before the acknowledgement",
+            E::SUBJECT
+        );
+        let handled = self.snapshot().await;
+        let verdict = self.consume(&message, StopAt::Never).await;
+        assert_eq!(verdict, Verdict::Done, "{}: came again", E::SUBJECT);
+        assert_eq!(self.snapshot().await, handled, "{}: came again", E::SUBJECT);
+        self.published()
+            .await
+            .into_iter()
+            .filter(|(id, _)| !before.contains(id))
+            .map(|(_, p)| p)
+            .collect()
+    }
+
+    /// Delivers an event once, as if nothing ever went wrong, and does what follows the commit.
+    pub async fn deliver_once<E: Event>(&self, event: &E) -> Vec<Published> {
+        let before = self.published_ids().await;
+        self.consume(&message_of(event, self.engine.service), StopAt::Never)
+            .await;
+        self.published()
+            .await
+            .into_iter()
+            .filter(|(id, _)| !before.contains(id))
+            .map(|(_, p)| p)
+            .collect()
+    }
+
+    /// Delivers several events in one batch, in this order; each one twice.
+    pub async fn deliver_together<E: Event>(&self, events: &[E]) -> Vec<Published> {
+        let before = self.published_ids().await;
+        let mut messages: Vec<Message> = events
+            .iter()
+            .map(|event| message_of(event, self.engine.service))
+            .collect();
+        messages.extend(messages.clone());
+        self.engine.consume(&messages, StopAt::Never).await;
+        self.published()
+            .await
+            .into_iter()
+            .filter(|(id, _)| !before.contains(id))
+            .map(|(_, p)| p)
+            .collect()
+    }
+
+    /// Delivers bytes that are no event of ours. Returns whether they lie among the dead letters.
+    pub async fn deliver_bytes(&self, subject: &str, event_id: &str, payload: &[u8]) -> bool {
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert(header::EVENT_ID, event_id);
+        let message = Message {
+            subject: subject.to_owned(),
+            headers,
+            payload: Bytes::copy_from_slice(payload),
+            deliveries: 1,
+        };
+        self.consume(&message, StopAt::Never).await == Verdict::Dead
+    }
+
+    async fn consume(&self, message: &Message, stop_at: StopAt) -> Verdict {
+        self.engine
+            .consume(std::slice::from_ref(message), stop_at)
+            .await[0]
+    }
+
+    /// Sends a command. With an idempotency key it is stopped before the commit first, then obeyed,
+    /// then sent again, and the repeat is checked to have no effect.
+    pub async fn command<C: Command>(
+        &self,
+        command: &C,
+        asking: &Asking,
+    ) -> Result<C::Reply, Problem> {
+        let asked = asked_of(command, asking);
+        if asking.idempotency_key.is_some() {
+            let untouched = self.snapshot().await;
+            self.ask(C::SUBJECT, asked.clone(), StopAt::BeforeCommit)
+                .await;
+            assert_eq!(
+                self.snapshot().await,
+                untouched,
+                "{}: stopped before the commit",
+                C::SUBJECT
+            );
+        }
+        let reply = self.ask(C::SUBJECT, asked.clone(), StopAt::Never).await;
+        if asking.idempotency_key.is_some() && reply.headers.get(header::SERVICE_ERROR).is_none() {
+            let obeyed = self.snapshot().await;
+            let again = self.ask(C::SUBJECT, asked, StopAt::Never).await;
+            assert_eq!(again.body, reply.body, "{}: came again", C::SUBJECT);
+            assert_eq!(self.snapshot().await, obeyed, "{}: came again", C::SUBJECT);
+        }
+        read(&reply)
+    }
+
+    pub async fn query<Q: Query>(&self, query: &Q, asking: &Asking) -> Result<Q::Reply, Problem> {
+        read(
+            &self
+                .ask(Q::SUBJECT, asked_of(query, asking), StopAt::Never)
+                .await,
+        )
+    }
+
+    /// Sends any bytes as a request.
+    pub async fn ask_bytes(&self, subject: &str, body: &[u8]) -> Result<Bytes, Problem> {
+        let asked = Asked {
+            payload: Bytes::copy_from_slice(body),
+            ..Asked::default()
+        };
+        let reply = self.ask(subject, asked, StopAt::Never).await;
+        match reply.headers.get(header::SERVICE_ERROR) {
+            Some(_) => Err(serde_json::from_slice(&reply.body).expect("a refusal is a problem")),
+            None => Ok(reply.body),
+        }
+    }
+
+    async fn ask(&self, subject: &str, asked: Asked, stop_at: StopAt) -> Reply {
+        let endpoint = self
+            .endpoints
+            .iter()
+            .find(|endpoint| endpoint.subject() == subject)
+            .unwrap_or_else(|| panic!("nobody answers on {subject}"));
+        endpoint
+            .answer(&self.engine, &self.verifier, asked, stop_at)
+            .await
+    }
+
+    /// Runs a sweep by hand.
+    pub async fn sweep<H>(&self, handler: H) -> Result<bool, crate::Failure>
+    where
+        H: for<'a> crate::handle::SweepHandler<'a, S> + 'static,
+    {
+        let work = Sweeping {
+            sweep: &handler,
+            state: &*self.engine.state,
+        };
+        self.engine.transact(work, StopAt::Never).await
+    }
+
+    async fn published_ids(&self) -> Vec<Uuid> {
+        self.published()
+            .await
+            .into_iter()
+            .map(|(id, _)| id)
+            .collect()
+    }
+
+    async fn published(&self) -> Vec<(Uuid, Published)> {
+        let rows: Vec<(Uuid, Uuid, String, String)> =
+            sqlx::query_as("SELECT event_id, key, subject, body FROM outbox ORDER BY event_id")
+                .fetch_all(&self.engine.pool)
+                .await
+                .expect("the outbox can be read");
+        rows.into_iter()
+            .map(|(event_id, key, subject, body)| {
+                let body = serde_json::from_str(&body).expect("an event is JSON");
+                (event_id, Published { subject, key, body })
+            })
+            .collect()
+    }
+
+    /// Every row of every table, as text.
+    pub async fn snapshot(&self) -> BTreeMap<String, Vec<String>> {
+        let tables: Vec<String> = sqlx::query_scalar(
+            "
+            SELECT relname::text FROM pg_class
+            WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace AND NOT relispartition
+            ",
+        )
+        .fetch_all(&self.engine.pool)
+        .await
+        .expect("the catalogue can be read");
+        let mut snapshot = BTreeMap::new();
+        for table in tables {
+            let rows: Vec<String> = sqlx::query_scalar(AssertSqlSafe(format!(
+                "SELECT t::text FROM {table} AS t ORDER BY 1"
+            )))
+            .fetch_all(&self.engine.pool)
+            .await
+            .expect("a table can be read");
+            snapshot.insert(table, rows);
+        }
+        snapshot
+    }
+}
+
+impl<S> std::fmt::Debug for Harness<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Harness")
+    }
+}
+
+fn key_pair() -> (EncodingKey, DecodingKey) {
+    let random = aws_lc_rs::rand::SystemRandom::new();
+    let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)
+        .expect("a key can be made");
+    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref())
+        .expect("a key that was just made can be read");
+    let public = DecodingKey::from_ec_der(pair.public_key().as_ref());
+    (EncodingKey::from_ec_der(pkcs8.as_ref()), public)
+}
+
+fn asked_of<B: serde::Serialize>(body: &B, asking: &Asking) -> Asked {
+    let mut headers = async_nats::HeaderMap::new();
+    let optional = [
+        (header::IDENTITY, &asking.identity),
+        (header::IDEMPOTENCY_KEY, &asking.idempotency_key),
+        (header::ORDER_TOKEN, &asking.order_token),
+        (header::IF_MATCH, &asking.if_match),
+    ];
+    for (name, value) in optional {
+        if let Some(value) = value {
+            headers.insert(name, value.as_str());
+        }
+    }
+    Asked {
+        headers,
+        payload: serde_json::to_vec(body)
+            .expect("a contract is plain data")
+            .into(),
+    }
+}
+
+fn read<R: DeserializeOwned>(reply: &Reply) -> Result<R, Problem> {
+    match reply.headers.get(header::SERVICE_ERROR) {
+        Some(_) => Err(serde_json::from_slice(&reply.body).expect("a refusal is a problem")),
+        None => Ok(serde_json::from_slice(&reply.body).expect("a reply is of its kind")),
+    }
+}
+
+/// An event as its owner would have published it.
+fn message_of<E: Event>(event: &E, fallback: Service) -> Message {
+    let row = OutboxRow {
+        event_id: clock::new_id(),
+        key: event.key(),
+        subject: E::SUBJECT.into(),
+        cause_id: None,
+        attempt: 1,
+        trace_parent: TraceParent::start().as_str().to_owned(),
+        body: serde_json::to_string(event).expect("a contract is plain data"),
+        created_at: clock::now(),
+    };
+    let owner = Service::of_subject(E::SUBJECT).unwrap_or(fallback);
+    Message {
+        subject: format!("{}.{}", row.subject, row.key),
+        headers: outbox::headers_of(&row, owner),
+        payload: row.body.into(),
+        deliveries: 1,
+    }
+}

@@ -1,0 +1,52 @@
+//! How a worker runs. No word of the shop stands here.
+//!
+//! A worker says what arrives where ([`Worker`]); the chassis pulls messages from JetStream, enters
+//! them in the inbox, opens a transaction, calls handlers with many messages at once, writes what
+//! they publish into the outbox, commits, publishes, acknowledges, and decides what becomes of a
+//! failure. The edge and the operator's commands ask workers with an [`Asker`].
+//!
+//! Architecture invariant: only this crate knows `async-nats`, and only [`Cx::publish`] makes events.
+
+mod answer;
+mod ask;
+mod bus;
+mod consume;
+mod database;
+mod dead_letters;
+mod engine;
+mod failure;
+mod handle;
+mod history;
+mod idempotency;
+mod identity;
+mod inbox;
+mod message;
+mod outbox;
+mod process;
+mod queue;
+mod retention;
+mod secret;
+mod sweep;
+mod tail_guard;
+mod worker;
+
+pub mod clock;
+pub mod harness;
+pub mod ops;
+pub mod streams;
+pub mod telemetry;
+pub mod trace;
+
+pub use ask::{Answered, AskError, Asker, Asking};
+pub use bus::{Bus, ConnectError, NatsLogin, inbox_prefix};
+pub use database::{DatabaseConfig, migrate};
+pub use engine::StopAt;
+pub use failure::{Failure, Refused};
+pub use handle::{Answers, Caller, Cause, Cx, Received, Request};
+pub use process::{Health, Process};
+pub use queue::{Queue, queue};
+pub use secret::Secret;
+pub use worker::{Description, StartError, Worker};
+
+/// `timestamptz` columns: bind with `.to_sqlx()`, read as [`jiff_sqlx::Timestamp`].
+pub use jiff_sqlx;

@@ -1,0 +1,307 @@
+//! Events on their way out: written in the business transaction, published after the commit, kept.
+//!
+//! `outbox` is the truth and never changes. `outbox_pending` names what no acknowledgement is
+//! recorded for; whatever stays there for more than a second (its process died, the broker was away)
+//! is published again by any replica. `outbox_receipts` says where in the stream each event went.
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::{
+    HeaderMap, HeaderName, HeaderValue,
+    connection::State,
+    jetstream::{self, message::PublishMessage},
+};
+use futures::future::join_all;
+use jiff::Timestamp;
+use jiff_sqlx::ToSqlx;
+use shopzen_contracts::{Service, header};
+use sqlx::{PgConnection, PgPool};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{Failure, failure};
+
+/// An event as it waits to be published.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub(crate) struct OutboxRow {
+    pub(crate) event_id: Uuid,
+    pub(crate) key: Uuid,
+    pub(crate) subject: std::borrow::Cow<'static, str>,
+    pub(crate) cause_id: Option<Uuid>,
+    pub(crate) attempt: i16,
+    pub(crate) trace_parent: String,
+    pub(crate) body: String,
+    #[sqlx(try_from = "jiff_sqlx::Timestamp")]
+    pub(crate) created_at: Timestamp,
+}
+
+/// Where an event was stored.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Receipt {
+    pub(crate) event_id: Uuid,
+    pub(crate) stream_seq: i64,
+}
+
+/// Receipts recorded with one statement.
+const RECEIPTS_MAX: usize = 4_096;
+/// How long receipts are gathered before they are recorded.
+const RECEIPTS_EVERY: Duration = Duration::from_millis(50);
+/// How often rows without a receipt are looked for.
+const SWEEP_EVERY: Duration = Duration::from_millis(500);
+/// Rows without a receipt that one sweep publishes.
+const SWEEP_MAX: i64 = 512;
+
+/// Publishes what was committed, and records where it went.
+#[derive(Clone, Debug)]
+pub(crate) struct Relay {
+    jetstream: jetstream::Context,
+    service: Service,
+    /// Closed while the broker is away or its stream has not been compared with the receipts.
+    gate: watch::Receiver<bool>,
+    receipts: mpsc::Sender<Receipt>,
+}
+
+impl Relay {
+    pub(crate) fn new(
+        jetstream: jetstream::Context,
+        service: Service,
+        gate: watch::Receiver<bool>,
+    ) -> (Self, mpsc::Receiver<Receipt>) {
+        let (receipts, received) = mpsc::channel(RECEIPTS_MAX * 4);
+        (
+            Self {
+                jetstream,
+                service,
+                gate,
+                receipts,
+            },
+            received,
+        )
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        *self.gate.borrow() && self.jetstream.client().connection_state() == State::Connected
+    }
+
+    /// Publishes rows that are committed. What cannot be published now stays pending.
+    pub(crate) async fn publish_committed(&self, rows: Vec<OutboxRow>) {
+        if !self.is_open() {
+            return;
+        }
+        for receipt in self.publish(&rows).await {
+            // The recorder outlives every relay but for the last moment of a shutdown; what it
+            // misses then is published again, under the same id.
+            let _ = self.receipts.send(receipt).await;
+        }
+    }
+
+    async fn publish(&self, rows: &[OutboxRow]) -> Vec<Receipt> {
+        let mut acks = Vec::with_capacity(rows.len());
+        for row in rows {
+            let message = PublishMessage::build()
+                .headers(headers_of(row, self.service))
+                .payload(row.body.clone().into());
+            let subject = format!("{}.{}", row.subject, row.key);
+            match self.jetstream.send_publish(subject, message).await {
+                Ok(ack) => acks.push(async { (row.event_id, ack.await) }),
+                Err(error) => {
+                    metrics::counter!("outbox_publish_failures_total").increment(1);
+                    tracing::warn!(error = %error, "the broker takes no events; they wait in the outbox");
+                    break;
+                }
+            }
+        }
+        let mut receipts = Vec::with_capacity(acks.len());
+        let mut failure = None;
+        for (event_id, ack) in join_all(acks).await {
+            match ack {
+                Ok(ack) if ack.stream == self.service.stream() => receipts.push(Receipt {
+                    event_id,
+                    stream_seq: i64::try_from(ack.sequence).unwrap_or(i64::MAX),
+                }),
+                Ok(ack) => failure = Some(format!("stored in the wrong stream {}", ack.stream)),
+                Err(error) => failure = Some(error.to_string()),
+            }
+        }
+        if let Some(failure) = failure {
+            let missing = rows.len() - receipts.len();
+            metrics::counter!("outbox_publish_failures_total")
+                .increment(u64::try_from(missing).unwrap_or(u64::MAX));
+            tracing::warn!(
+                missing,
+                failure,
+                "events were not acknowledged; they wait in the outbox"
+            );
+        }
+        receipts
+    }
+}
+
+/// CloudEvents in binary mode (CloudEvents NATS protocol binding), names in exact lower case.
+pub(crate) fn headers_of(row: &OutboxRow, service: Service) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let id = row.event_id.to_string();
+    let mut insert = |name: &'static str, value: &str| {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from(value));
+    };
+    insert(header::MESSAGE_ID, &id);
+    insert(header::EVENT_ID, &id);
+    insert(header::SPEC_VERSION, "1.0");
+    insert(header::TYPE, &row.subject);
+    insert(header::SOURCE, service.name());
+    insert(header::TIME, &row.created_at.to_string());
+    if let Some(cause) = row.cause_id {
+        insert(header::CAUSATION_ID, &cause.to_string());
+    }
+    insert(header::TRACE_PARENT, &row.trace_parent);
+    headers
+}
+
+/// Writes events into the open transaction.
+pub(crate) async fn insert(db: &mut PgConnection, rows: &[OutboxRow]) -> Result<(), Failure> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let column = |get: fn(&OutboxRow) -> Uuid| rows.iter().map(get).collect::<Vec<_>>();
+    let text = |get: fn(&OutboxRow) -> &str| rows.iter().map(get).collect::<Vec<_>>();
+    sqlx::query(
+        "
+        WITH written AS (
+            INSERT INTO outbox
+                (event_id, key, subject, cause_id, attempt, trace_parent, body, created_at)
+            SELECT event_id, key, subject, cause_id, attempt, trace_parent, body, $8
+            FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::int2[], $6::text[], $7::text[])
+                AS row (event_id, key, subject, cause_id, attempt, trace_parent, body)
+        )
+        INSERT INTO outbox_pending (event_id)
+        SELECT event_id FROM unnest($1::uuid[]) AS row (event_id)
+        ",
+    )
+    .bind(column(|row| row.event_id))
+    .bind(column(|row| row.key))
+    .bind(text(|row| &row.subject))
+    .bind(rows.iter().map(|row| row.cause_id).collect::<Vec<_>>())
+    .bind(rows.iter().map(|row| row.attempt).collect::<Vec<_>>())
+    .bind(text(|row| &row.trace_parent))
+    .bind(text(|row| &row.body))
+    .bind(rows[0].created_at.to_sqlx())
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Records where events were stored, and takes them off the pending list.
+///
+/// A sequence that was recorded for another event before shows that the broker has lost its tail and
+/// used the number again: the other event is pending once more.
+pub(crate) async fn record(db: &mut PgConnection, receipts: &[Receipt]) -> Result<(), sqlx::Error> {
+    // One statement may not touch a row twice; of two receipts for one sequence the later counts.
+    let mut by_seq: Vec<Receipt> = receipts.to_vec();
+    by_seq.sort_by_key(|receipt| receipt.stream_seq);
+    by_seq.dedup_by_key(|receipt| receipt.stream_seq);
+    let all_ids: Vec<Uuid> = receipts.iter().map(|receipt| receipt.event_id).collect();
+    sqlx::query(
+        "
+        WITH new AS (
+            SELECT stream_seq, event_id FROM unnest($1::int8[], $2::uuid[]) AS row (stream_seq, event_id)
+        ),
+        overwritten AS (
+            SELECT old.event_id FROM outbox_receipts AS old JOIN new USING (stream_seq)
+            WHERE old.event_id <> new.event_id
+        ),
+        lost AS (
+            INSERT INTO outbox_pending (event_id) SELECT event_id FROM overwritten
+            ON CONFLICT (event_id) DO NOTHING
+        ),
+        settled AS (
+            DELETE FROM outbox_pending WHERE event_id = ANY($3::uuid[])
+        )
+        INSERT INTO outbox_receipts (stream_seq, event_id) SELECT stream_seq, event_id FROM new
+        ON CONFLICT (stream_seq) DO UPDATE SET event_id = excluded.event_id
+        WHERE outbox_receipts.event_id <> excluded.event_id
+        ",
+    )
+    .bind(by_seq.iter().map(|receipt| receipt.stream_seq).collect::<Vec<_>>())
+    .bind(by_seq.iter().map(|receipt| receipt.event_id).collect::<Vec<_>>())
+    .bind(all_ids)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Records receipts, many with one statement, until every relay is gone.
+pub(crate) async fn record_receipts(pool: PgPool, mut receipts: mpsc::Receiver<Receipt>) {
+    let mut batch = Vec::new();
+    let mut tick = interval(RECEIPTS_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while receipts.recv_many(&mut batch, RECEIPTS_MAX).await > 0 {
+        let recorded = async { record(&mut *pool.acquire().await?, &batch).await }.await;
+        if let Err(error) = recorded {
+            // They stay pending, are published again, and get a receipt then.
+            tracing::warn!(error = failure::chain(&error), "receipts were not recorded");
+        }
+        batch.clear();
+        if !receipts.is_closed() {
+            tick.tick().await;
+        }
+    }
+}
+
+/// Publishes what has been pending for more than a second. Returns whether there may be more.
+pub(crate) async fn publish_pending(pool: &PgPool, relay: &Relay) -> Result<bool, Failure> {
+    let mut tx = pool.begin().await?;
+    let rows: Vec<OutboxRow> = sqlx::query_as(
+        "
+        SELECT o.event_id, o.key, o.subject, o.cause_id, o.attempt, o.trace_parent, o.body, o.created_at
+        FROM outbox_pending AS p JOIN outbox AS o USING (event_id)
+        WHERE p.since < now() - interval '1 second'
+        ORDER BY p.event_id
+        LIMIT $1
+        FOR UPDATE OF p SKIP LOCKED
+        ",
+    )
+    .bind(SWEEP_MAX)
+    .fetch_all(&mut *tx)
+    .await?;
+    if rows.is_empty() {
+        return Ok(false);
+    }
+    let receipts = relay.publish(&rows).await;
+    tracing::info!(
+        found = rows.len(),
+        published = receipts.len(),
+        "published pending events"
+    );
+    if receipts.is_empty() {
+        return Ok(false);
+    }
+    record(&mut tx, &receipts).await?;
+    tx.commit().await?;
+    Ok(receipts.len() == rows.len())
+}
+
+/// Sweeps until shutdown.
+pub(crate) async fn sweep(pool: PgPool, relay: Arc<Relay>, shutdown: CancellationToken) {
+    let mut tick = interval(SWEEP_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        while relay.is_open() && !shutdown.is_cancelled() {
+            match publish_pending(&pool, &relay).await {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::warn!(error = failure::chain(&error), "the outbox was not swept");
+                    break;
+                }
+            }
+        }
+    }
+}

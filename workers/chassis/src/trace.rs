@@ -1,0 +1,75 @@
+//! W3C Trace Context as it travels in headers and outbox rows.
+
+use std::fmt;
+
+use crate::clock;
+
+/// A `traceparent` value (W3C Trace Context, level 1).
+#[derive(Clone, PartialEq, Eq)]
+pub struct TraceParent(String);
+
+const LENGTH: usize = 55;
+
+impl TraceParent {
+    /// The start of a new trace. Sampled, so that a collector that is configured sees it.
+    pub fn start() -> Self {
+        let trace = clock::new_id().simple();
+        let (_, span) = clock::new_id().as_u64_pair();
+        Self(format!("00-{trace}-{span:016x}-01"))
+    }
+
+    /// What a message carried, or a new trace where it carried nothing that can be read.
+    pub fn parse(text: Option<&str>) -> Self {
+        text.filter(|text| is_well_formed(text))
+            .map_or_else(Self::start, |text| Self(text.to_owned()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// 32 hexadecimal digits: what `Request-Id` and `trace_id` show.
+    pub fn trace_id(&self) -> &str {
+        &self.0[3..35]
+    }
+}
+
+fn is_well_formed(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    bytes.len() == LENGTH
+        && text.starts_with("00-")
+        && bytes[35] == b'-'
+        && bytes[52] == b'-'
+        && bytes
+            .iter()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(b) || *b == b'-')
+        && bytes[3..35].iter().any(|b| *b != b'0')
+}
+
+impl fmt::Debug for TraceParent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_well_formed_value_is_kept_and_anything_else_starts_a_new_trace() {
+        let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        assert_eq!(TraceParent::parse(Some(good)).as_str(), good);
+        assert_eq!(
+            TraceParent::parse(Some(good)).trace_id(),
+            "0af7651916cd43dd8448eb211c80319c"
+        );
+        for bad in ["", "00", &good[1..], "00-é", &good.replace('a', "Z")] {
+            assert!(
+                is_well_formed(TraceParent::parse(Some(bad)).as_str()),
+                "{bad}"
+            );
+        }
+        assert!(is_well_formed(TraceParent::start().as_str()));
+    }
+}

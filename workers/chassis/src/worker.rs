@@ -1,0 +1,459 @@
+//! A worker: what arrives where, and how it is started and stopped.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    marker::PhantomData,
+    sync::Arc,
+    time::Duration,
+};
+
+use async_nats::service::ServiceExt;
+use shopzen_contracts::{Command, Event, Query, Service};
+use sqlx::{PgPool, migrate::Migrator};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, sleep_until, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    Bus, DatabaseConfig, Failure, Process,
+    answer::{CommandEndpoint, Endpoint, QueryEndpoint},
+    consume, database,
+    engine::{Engine, EventRoute, Route, StopAt},
+    failure,
+    handle::{CommandHandler, EventHandler, ItemHandler, QueryHandler, SweepHandler},
+    history,
+    identity::Verifier,
+    outbox::{self, Relay},
+    queue::{Drain, Draining},
+    retention,
+    sweep::{self, Sweep, Sweeping},
+    tail_guard,
+};
+
+/// How long a stopping worker may finish what it has in hand.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// The pause after something that is needed was not there.
+pub(crate) const RETRY_EVERY: Duration = Duration::from_millis(250);
+
+/// Everything a worker answers to. `S` is what its handlers need besides the transaction: its
+/// configuration, its gateways, its memory.
+pub struct Worker<S> {
+    pub(crate) service: Service,
+    migrator: &'static Migrator,
+    database: DatabaseConfig,
+    pub(crate) state: Arc<S>,
+    pub(crate) routes: HashMap<&'static str, Box<dyn EventRoute<S>>>,
+    sources: BTreeMap<Service, Vec<String>>,
+    pub(crate) endpoints: Vec<Arc<dyn Endpoint<S>>>,
+    sweeps: Vec<(&'static str, Duration, Box<dyn Sweep<S>>)>,
+    drains: Vec<Box<dyn Drain<S>>>,
+    pub(crate) starts: Vec<Box<dyn Sweep<S>>>,
+}
+
+/// Why a worker cannot start, or cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("the database address is not usable")]
+    DatabaseUrl(#[source] sqlx::Error),
+    #[error("the database cannot be brought up to date")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    #[error("the service endpoints cannot be announced: {0}")]
+    Announce(String),
+    #[error("what has to be done at the start failed")]
+    AtStart(#[source] Failure),
+}
+
+/// What a worker listens to: the source of permissions and of the catalogue of messages.
+#[derive(Clone, Debug)]
+pub struct Description {
+    pub service: Service,
+    /// Event subjects without the key, by the service that publishes them.
+    pub follows: BTreeMap<Service, Vec<String>>,
+    /// Subjects of commands and queries.
+    pub answers: Vec<String>,
+}
+
+impl<S: Send + Sync + 'static> Worker<S> {
+    pub fn new(
+        service: Service,
+        migrator: &'static Migrator,
+        database: DatabaseConfig,
+        state: S,
+    ) -> Self {
+        Self {
+            service,
+            migrator,
+            database,
+            state: Arc::new(state),
+            routes: HashMap::new(),
+            sources: BTreeMap::new(),
+            endpoints: Vec::new(),
+            sweeps: Vec::new(),
+            drains: Vec::new(),
+            starts: Vec::new(),
+        }
+    }
+
+    /// Follows an event: `async fn(&mut Cx, &S, &[Received<E>]) -> Result<(), Failure>`.
+    #[must_use]
+    pub fn on_event<E, H>(mut self, handler: H) -> Self
+    where
+        E: Event,
+        H: for<'a> EventHandler<'a, S, E> + 'static,
+    {
+        let source = Service::of_subject(E::SUBJECT).expect("an event has an owner");
+        self.sources
+            .entry(source)
+            .or_default()
+            .push(format!("{}.*", E::SUBJECT));
+        self.routes.insert(
+            E::SUBJECT,
+            Box::new(Route {
+                handler,
+                event: PhantomData,
+            }),
+        );
+        self
+    }
+
+    /// Obeys a command, many in one transaction:
+    /// `async fn(&mut Cx, &S, &[Request<C>]) -> Answers<C::Reply>`.
+    #[must_use]
+    pub fn on_commands<C, H>(mut self, handler: H) -> Self
+    where
+        C: Command,
+        H: for<'a> CommandHandler<'a, S, C, C::Reply> + 'static,
+    {
+        self.endpoints
+            .push(Arc::new(CommandEndpoint::<C, H>::batched(handler)));
+        self
+    }
+
+    /// Obeys a command, each in a transaction of its own: the slice holds one request.
+    #[must_use]
+    pub fn on_command<C, H>(mut self, handler: H) -> Self
+    where
+        C: Command,
+        H: for<'a> CommandHandler<'a, S, C, C::Reply> + 'static,
+    {
+        self.endpoints
+            .push(Arc::new(CommandEndpoint::<C, H>::one_by_one(handler)));
+        self
+    }
+
+    /// Answers a query: `async fn(&PgPool, &S, &Request<Q>) -> Result<Q::Reply, Refused>`.
+    #[must_use]
+    pub fn answer<Q, H>(mut self, handler: H) -> Self
+    where
+        Q: Query,
+        H: for<'a> QueryHandler<'a, S, Q, Q::Reply> + 'static,
+    {
+        self.endpoints
+            .push(Arc::new(QueryEndpoint::<Q, H>::new(handler)));
+        self
+    }
+
+    /// Does something every so often, and again at once while it says that more is waiting:
+    /// `async fn(&mut Cx, &S) -> Result<bool, Failure>`.
+    #[must_use]
+    pub fn every<H>(mut self, name: &'static str, period: Duration, handler: H) -> Self
+    where
+        H: for<'a> SweepHandler<'a, S> + 'static,
+    {
+        self.sweeps.push((name, period, Box::new(handler)));
+        self
+    }
+
+    /// Does something once, before the first message is taken.
+    #[must_use]
+    pub fn at_start<H>(mut self, handler: H) -> Self
+    where
+        H: for<'a> SweepHandler<'a, S> + 'static,
+    {
+        self.starts.push(Box::new(handler));
+        self
+    }
+
+    /// Handles what the worker's own tasks put into a [`Queue`], many in one transaction:
+    /// `async fn(&mut Cx, &S, &[T]) -> Result<(), Failure>`.
+    #[must_use]
+    pub fn drain<T, H>(mut self, items: mpsc::Receiver<T>, handler: H) -> Self
+    where
+        T: Send + Sync + 'static,
+        H: for<'a> ItemHandler<'a, S, T> + 'static,
+    {
+        self.drains.push(Box::new(Draining { items, handler }));
+        self
+    }
+
+    pub fn describe(&self) -> Description {
+        Description {
+            service: self.service,
+            follows: self.sources.clone(),
+            answers: self
+                .endpoints
+                .iter()
+                .map(|endpoint| endpoint.subject().to_owned())
+                .collect(),
+        }
+    }
+
+    /// Brings this worker's database up to date.
+    pub async fn migrate(&self) -> Result<(), StartError> {
+        let pool = self.pool()?;
+        database::migrate(&pool, self.migrator).await?;
+        retention::tidy(&pool, crate::clock::now())
+            .await
+            .map_err(StartError::AtStart)?;
+        pool.close().await;
+        Ok(())
+    }
+
+    pub(crate) fn pool(&self) -> Result<PgPool, StartError> {
+        database::pool(&self.database, &format!("shopzen-{}", self.service.name()))
+            .map_err(StartError::DatabaseUrl)
+    }
+
+    pub(crate) fn migrator(&self) -> &'static Migrator {
+        self.migrator
+    }
+
+    /// Works until shutdown.
+    pub async fn run(mut self, bus: Bus, process: &Process) -> Result<(), StartError> {
+        let (service, shutdown) = (self.service, process.shutdown.clone());
+        let pool = self.pool()?;
+        if !reach(&pool, service, &shutdown).await {
+            return Ok(());
+        }
+        database::migrate(&pool, self.migrator).await?;
+        retention::tidy(&pool, crate::clock::now())
+            .await
+            .map_err(StartError::AtStart)?;
+
+        let (open_gate, gate) = watch::channel(false);
+        let (relay, receipts) = Relay::new(bus.publisher(), service, gate);
+        let tasks = TaskTracker::new();
+        let engine = Arc::new(Engine {
+            service,
+            state: Arc::clone(&self.state),
+            pool: pool.clone(),
+            relay: Arc::new(relay),
+            client: bus.client.clone(),
+            tasks: tasks.clone(),
+            routes: std::mem::take(&mut self.routes),
+        });
+        for start in &self.starts {
+            engine
+                .transact(
+                    Sweeping {
+                        sweep: &**start,
+                        state: &*engine.state,
+                    },
+                    StopAt::Never,
+                )
+                .await
+                .map_err(StartError::AtStart)?;
+        }
+        let recorder = tasks_of_their_own(outbox::record_receipts(pool.clone(), receipts));
+        tasks.spawn(tail_guard::watch(
+            bus.clone(),
+            pool.clone(),
+            service,
+            open_gate,
+            shutdown.clone(),
+        ));
+        tasks.spawn(outbox::sweep(
+            pool.clone(),
+            Arc::clone(&engine.relay),
+            shutdown.clone(),
+        ));
+        tasks.spawn(retention::keep(pool.clone(), shutdown.clone()));
+        let announced = self.announce(&engine, &bus, &shutdown).await?;
+        self.follow(&engine, &bus, &shutdown);
+        for (name, period, sweep) in std::mem::take(&mut self.sweeps) {
+            tasks.spawn(sweep::run(
+                Arc::clone(&engine),
+                name,
+                period,
+                sweep,
+                shutdown.clone(),
+            ));
+        }
+        for drain in std::mem::take(&mut self.drains) {
+            tasks.spawn(drain.run(Arc::clone(&engine), shutdown.clone()));
+        }
+        register_health(process, service, &bus, &pool, &engine.relay);
+        tracing::info!(worker = service.name(), "working");
+
+        shutdown.cancelled().await;
+        tasks.close();
+        drop(engine);
+        if timeout(DRAIN_TIMEOUT, tasks.wait()).await.is_err() {
+            tracing::warn!(
+                worker = service.name(),
+                "some work was left for the next start"
+            );
+        }
+        drop(announced);
+        // Every relay is gone now, so the recorder comes to its end.
+        let _ = timeout(DRAIN_TIMEOUT, recorder).await;
+        let _ = timeout(DRAIN_TIMEOUT, bus.client.flush()).await;
+        let _ = bus.client.drain().await;
+        pool.close().await;
+        tracing::info!(worker = service.name(), "stopped");
+        Ok(())
+    }
+
+    /// Announces commands and queries as one NATS service, and answers them.
+    async fn announce(
+        &mut self,
+        engine: &Arc<Engine<S>>,
+        bus: &Bus,
+        shutdown: &CancellationToken,
+    ) -> Result<async_nats::service::Service, StartError> {
+        let failed = |error: async_nats::Error| StartError::Announce(error.to_string());
+        let name = self.service.name();
+        let service = bus
+            .client
+            .service_builder()
+            .queue_group(name)
+            .start(name, env!("CARGO_PKG_VERSION"))
+            .await
+            .map_err(failed)?;
+        let verifier = Arc::new(Verifier::new(bus.client.clone()));
+        for endpoint in std::mem::take(&mut self.endpoints) {
+            let subject = endpoint.subject();
+            let requests = service
+                .endpoint_builder()
+                .name(subject.rsplit('.').next().unwrap_or(subject))
+                .add(subject)
+                .await
+                .map_err(failed)?;
+            let (engine_, verifier) = (Arc::clone(engine), Arc::clone(&verifier));
+            engine
+                .tasks
+                .spawn(endpoint.serve(engine_, verifier, requests, shutdown.clone()));
+        }
+        let requests = service
+            .endpoint_builder()
+            .name("history")
+            .add(history::subject(self.service))
+            .await
+            .map_err(failed)?;
+        engine.tasks.spawn(history::answer(
+            Arc::clone(engine),
+            requests,
+            shutdown.clone(),
+        ));
+        Ok(service)
+    }
+
+    fn follow(&self, engine: &Arc<Engine<S>>, bus: &Bus, shutdown: &CancellationToken) {
+        if self.sources.is_empty() {
+            return;
+        }
+        let (queue, deliveries) = consume::queue();
+        for (source, filters) in &self.sources {
+            engine.tasks.spawn(consume::follow(
+                bus.clone(),
+                self.service,
+                *source,
+                filters.clone(),
+                queue.clone(),
+                shutdown.clone(),
+            ));
+        }
+        engine.tasks.spawn(consume::handle(
+            Arc::clone(engine),
+            deliveries,
+            shutdown.clone(),
+        ));
+    }
+}
+
+impl<S> fmt::Debug for Worker<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker")
+            .field("service", &self.service)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Outside the tracker: it ends when everything in the tracker has.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "shutdown waits for it by its handle"
+)]
+fn tasks_of_their_own(
+    task: impl Future<Output = ()> + Send + 'static,
+) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(task)
+}
+
+/// Waits for the database. False where the process ends first.
+async fn reach(pool: &PgPool, service: Service, shutdown: &CancellationToken) -> bool {
+    let mut attempts = 0_u32;
+    loop {
+        let pinged = tokio::select! {
+            () = shutdown.cancelled() => return false,
+            pinged = database::ping(pool) => pinged,
+        };
+        let Err(error) = pinged else { return true };
+        attempts += 1;
+        if attempts % 20 == 1 {
+            tracing::warn!(
+                worker = service.name(),
+                error = failure::chain(&error),
+                "waiting for the database"
+            );
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return false,
+            () = sleep_until(Instant::now() + RETRY_EVERY) => {}
+        }
+    }
+}
+
+fn register_health(
+    process: &Process,
+    service: Service,
+    bus: &Bus,
+    pool: &PgPool,
+    relay: &Arc<Relay>,
+) {
+    let name = service.name();
+    let (bus, pool) = (bus.clone(), pool.clone());
+    process
+        .health
+        .register(format!("{name}: database"), move || {
+            let pool = pool.clone();
+            async move {
+                database::ping(&pool)
+                    .await
+                    .map_err(|error| failure::chain(&error))
+            }
+        });
+    process.health.register(format!("{name}: nats"), move || {
+        let connected = bus.is_connected();
+        async move {
+            connected
+                .then_some(())
+                .ok_or_else(|| "not connected".to_owned())
+        }
+    });
+    let relay = Arc::downgrade(relay);
+    process.health.register(format!("{name}: stream"), move || {
+        let open = relay.upgrade().is_some_and(|relay| relay.is_open());
+        async move {
+            open.then_some(()).ok_or_else(|| {
+                format!(
+                    "{} is missing or has not been compared yet",
+                    service.stream()
+                )
+            })
+        }
+    });
+}

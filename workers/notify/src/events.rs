@@ -1,0 +1,81 @@
+//! Orders that came to a point the shopper is told of.
+
+use shopzen_chassis::{Cause, Cx, Failure, Received};
+use shopzen_contracts::{
+    notify::MailSent,
+    orders::{OrderCancelled, OrderConfirmed, OrderRejected},
+};
+
+use crate::{
+    Notify, gateway,
+    letter::{self, Letter},
+    sending,
+    store::{self, NewMail, State},
+};
+
+pub(crate) async fn on_order_confirmed(
+    cx: &mut Cx,
+    notify: &Notify,
+    events: &[Received<OrderConfirmed>],
+) -> Result<(), Failure> {
+    let letters = events
+        .iter()
+        .map(|e| (letter::confirmed(&notify.shop, &e.event), &e.cause));
+    tell(cx, notify, letters).await
+}
+
+pub(crate) async fn on_order_rejected(
+    cx: &mut Cx,
+    notify: &Notify,
+    events: &[Received<OrderRejected>],
+) -> Result<(), Failure> {
+    let letters = events
+        .iter()
+        .map(|e| (letter::rejected(&notify.shop, &e.event), &e.cause));
+    tell(cx, notify, letters).await
+}
+
+pub(crate) async fn on_order_cancelled(
+    cx: &mut Cx,
+    notify: &Notify,
+    events: &[Received<OrderCancelled>],
+) -> Result<(), Failure> {
+    let letters = events
+        .iter()
+        .map(|e| (letter::cancelled(&notify.shop, &e.event), &e.cause));
+    tell(cx, notify, letters).await
+}
+
+/// Writes letters down, unless the order has one of that kind, and sets them on their way.
+async fn tell<'a>(
+    cx: &mut Cx,
+    notify: &Notify,
+    letters: impl Iterator<Item = (Letter, &'a Cause)>,
+) -> Result<(), Failure> {
+    let mails: Vec<NewMail<'a>> = letters
+        .map(|(letter, cause)| NewMail {
+            id: cx.new_id(),
+            state: match notify.gateway {
+                Some(_) if gateway::is_address(&letter.recipient) => State::Pending,
+                Some(_) | None => State::Kept,
+            },
+            letter,
+            cause,
+        })
+        .collect();
+    let now = cx.now();
+    let written = store::insert_mails(cx.db(), &mails, now).await?;
+    if notify.gateway.is_some() {
+        for mail in mails.iter().filter(|mail| mail.state == State::Kept) {
+            let order_id = mail.letter.order_id;
+            tracing::warn!(%order_id, "a mail is kept: what was given is no e-mail address");
+        }
+        sending::send_due(cx, notify).await?;
+        return Ok(());
+    }
+    for mail in mails.iter().filter(|mail| written.contains(&mail.id)) {
+        let Letter { order_id, kind, .. } = mail.letter;
+        cx.publish(&MailSent { order_id, kind }, mail.cause);
+    }
+    Ok(())
+}

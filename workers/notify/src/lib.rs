@@ -1,0 +1,59 @@
+//! Tells shoppers what became of their orders: by e-mail, one for each order and kind.
+//!
+//! A mail is written in the transaction that handles the event, so that there is exactly one. Without
+//! a mail server that is all: it is kept, and `shopzen mail ls` shows it. With one it is handed over at
+//! least once (a server that dies between taking a mail and saying so gets it again, under the same
+//! Message-ID, by which the repeat can be known).
+
+mod config;
+mod events;
+mod gateway;
+mod letter;
+mod queries;
+mod sending;
+mod store;
+
+use std::{sync::Arc, time::Duration};
+
+use shopzen_chassis::{Worker, queue};
+use shopzen_contracts::{
+    Service,
+    notify::ListMails,
+    orders::{OrderCancelled, OrderConfirmed, OrderRejected},
+};
+
+pub use config::{Config, ConfigError, Sender, SmtpUrl};
+
+use gateway::Gateway;
+
+/// How often mails are looked for whose time has come again.
+const SEND_EVERY: Duration = Duration::from_millis(500);
+/// Attempts that are over and wait to be recorded.
+const OUTCOMES_MAX: usize = 256;
+
+/// What the handlers need besides the transaction.
+#[derive(Debug)]
+pub struct Notify {
+    /// What the shop calls itself.
+    shop: String,
+    /// None where there is no mail server.
+    gateway: Option<Arc<Gateway>>,
+}
+
+pub fn worker(config: Config) -> Worker<Notify> {
+    let (outcomes, received) = queue(OUTCOMES_MAX);
+    let database = config.database();
+    let shop = config.sender.shop_name();
+    let gateway = config
+        .smtp_url
+        .transport()
+        .map(|transport| Arc::new(Gateway::new(transport, config, outcomes)));
+    let notify = Notify { shop, gateway };
+    Worker::new(Service::Notify, &store::MIGRATOR, database, notify)
+        .on_event::<OrderConfirmed, _>(events::on_order_confirmed)
+        .on_event::<OrderRejected, _>(events::on_order_rejected)
+        .on_event::<OrderCancelled, _>(events::on_order_cancelled)
+        .answer::<ListMails, _>(queries::list_mails)
+        .every("send mails", SEND_EVERY, sending::send_due)
+        .drain(received, sending::record)
+}

@@ -1,0 +1,32 @@
+//! What was told to whom. Personal data: NATS permissions leave this subject to operators.
+
+use shopzen_chassis::{Refused, Request};
+use shopzen_contracts::{
+    FieldError, Problem,
+    notify::{ListMails, Mails},
+};
+use sqlx::PgPool;
+
+use crate::{Notify, store};
+
+const LIMIT_DEFAULT: u32 = 24;
+const LIMIT_MAX: u32 = 100;
+
+pub(crate) async fn list_mails(
+    db: &PgPool,
+    _: &Notify,
+    request: &Request<ListMails>,
+) -> Result<Mails, Refused> {
+    let limit = request.body.limit.unwrap_or(LIMIT_DEFAULT);
+    if !(1..=LIMIT_MAX).contains(&limit) {
+        let detail = format!("must be from 1 to {LIMIT_MAX}");
+        return Err(
+            Problem::invalid(vec![FieldError::new("/limit", "out_of_range", detail)]).into(),
+        );
+    }
+    let items = match request.body.order_id {
+        Some(order_id) => store::find_mails_of(db, order_id, limit).await?,
+        None => store::find_mails(db, limit).await?,
+    };
+    Ok(Mails { items })
+}

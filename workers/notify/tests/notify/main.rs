@@ -1,0 +1,6 @@
+//! The notify worker on a real database, a real broker and a small real mail server.
+
+mod fixtures;
+mod kept;
+mod mail_server;
+mod sent;

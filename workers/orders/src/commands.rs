@@ -1,0 +1,120 @@
+//! What others ask of us.
+
+use std::collections::BTreeSet;
+
+use shopzen_chassis::{Answers, Cx, Failure, Request};
+use shopzen_contracts::{
+    OrderId, Problem,
+    orders::{AcceptedOrder, CancelOrder, EndReason, Order, OrderPlaced, OrderStatus, PlaceOrder},
+};
+
+use crate::{
+    Config,
+    domain::{Input, State},
+    events::{Happening, advance},
+    pricing,
+    queries::{Viewer, load_for},
+    store::{self, NewOrder},
+    token,
+};
+
+/// Accepts orders: priced, frozen and durable, or refused with everything that is wrong with them.
+pub(crate) async fn place(
+    cx: &mut Cx,
+    config: &Config,
+    requests: &[Request<PlaceOrder>],
+) -> Answers<AcceptedOrder> {
+    let skus: BTreeSet<&str> = requests
+        .iter()
+        .flat_map(|request| request.body.lines.iter().take(PlaceOrder::LINES_MAX))
+        .map(|line| line.sku.as_str())
+        .collect();
+    let prices = store::find_prices(cx.db(), &Vec::from_iter(skus)).await?;
+    let now = cx.now();
+    let mut answers = Vec::with_capacity(requests.len());
+    let mut accepted = Vec::with_capacity(requests.len());
+    for request in requests {
+        let agreement = match pricing::agree(&request.body, &prices, config, now) {
+            Ok(agreement) => agreement,
+            Err(problem) => {
+                answers.push(Err(problem));
+                continue;
+            }
+        };
+        let id = OrderId(cx.new_id());
+        let (order_token, token_hash) = token::new();
+        let order = store::order_of(id, &agreement, State::placed(), 1);
+        let placed = OrderPlaced {
+            order_id: id,
+            lines: agreement
+                .lines
+                .iter()
+                .map(|line| shopzen_contracts::orders::OrderLineInput {
+                    sku: line.sku.clone(),
+                    quantity: line.quantity,
+                })
+                .collect(),
+            total: agreement.total,
+            payment: request.body.payment.clone(),
+        };
+        cx.publish(&placed, &request.cause);
+        let account_id = request.caller.account_id();
+        accepted.push(NewOrder {
+            id,
+            account_id,
+            agreement,
+            token_hash,
+        });
+        answers.push(Ok(AcceptedOrder {
+            order,
+            order_token: Some(order_token),
+        }));
+    }
+    if !accepted.is_empty() {
+        store::insert_orders(cx.db(), &accepted, config.deadline_s, now).await?;
+    }
+    Ok(answers)
+}
+
+/// Ends an order, for who may.
+pub(crate) async fn cancel(
+    cx: &mut Cx,
+    config: &Config,
+    requests: &[Request<CancelOrder>],
+) -> Answers<Order> {
+    let mut answers = Vec::with_capacity(requests.len());
+    for request in requests {
+        answers.push(cancel_one(cx, config, request).await?);
+    }
+    Ok(answers)
+}
+
+async fn cancel_one(
+    cx: &mut Cx,
+    config: &Config,
+    request: &Request<CancelOrder>,
+) -> Result<Result<Order, Problem>, Failure> {
+    let id = request.body.id;
+    let Some((before, viewer)) = load_for(cx.db(), id, request).await? else {
+        return Ok(Err(Problem::not_found("order")));
+    };
+    let (input, reason) = match viewer {
+        Viewer::Owner => (Input::CancelledByShopper, EndReason::CancelledByShopper),
+        Viewer::Staff => (Input::CancelledByStaff, EndReason::CancelledByStaff),
+    };
+    advance(cx, config, &[Happening::new(id, input, &request.cause)]).await?;
+    let order = load_for(cx.db(), id, request)
+        .await?
+        .map_or(before, |(order, _)| order);
+    // Asked twice, it is cancelled all the same.
+    if order.status == OrderStatus::Cancelled && order.reason == Some(reason) {
+        return Ok(Ok(order));
+    }
+    let detail = format!(
+        "the order is {} and can no longer be cancelled",
+        order.status.as_str()
+    );
+    Ok(Err(
+        Problem::new(409, "not_cancellable", detail).with("order_status", order.status.as_str())
+    ))
+}

@@ -1,0 +1,118 @@
+//! Questions, answered without changing anything.
+
+use shopzen_chassis::{Failure, Refused, Request};
+use shopzen_contracts::{
+    FieldError, OrderId, Problem,
+    orders::{GetOrder, GetProgress, ListOrders, Order, OrderPage, ProgressLog},
+};
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use crate::{
+    Config,
+    store::{self, Owned},
+    token,
+};
+
+const PAGE_DEFAULT: u32 = 24;
+const PAGE_MAX: u32 = 100;
+
+/// As whom somebody sees an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Viewer {
+    Owner,
+    Staff,
+}
+
+/// The order, if the caller may see it. Not there and not yours are the same.
+pub(crate) async fn load_for<T>(
+    db: &mut PgConnection,
+    id: OrderId,
+    request: &Request<T>,
+) -> Result<Option<(Order, Viewer)>, Failure> {
+    let Some(owned) = store::find_order(db, id).await? else {
+        return Ok(None);
+    };
+    Ok(viewer_of(&owned, request).map(|viewer| (owned.order, viewer)))
+}
+
+fn viewer_of<T>(owned: &Owned, request: &Request<T>) -> Option<Viewer> {
+    let account = request.caller.account_id();
+    let is_account = account.is_some() && account == owned.account_id;
+    // Hashes of 128 random bits: how long the comparison takes tells nothing about the secret.
+    let has_token = request
+        .order_token
+        .as_deref()
+        .is_some_and(|token| token::hash(token) == owned.token_hash);
+    if is_account || has_token {
+        return Some(Viewer::Owner);
+    }
+    request
+        .caller
+        .has_scope("orders:write")
+        .then_some(Viewer::Staff)
+}
+
+pub(crate) async fn get(
+    db: &PgPool,
+    _: &Config,
+    request: &Request<GetOrder>,
+) -> Result<Order, Refused> {
+    let mut connection = db.acquire().await?;
+    match load_for(&mut connection, request.body.id, request).await? {
+        Some((order, _)) => Ok(order),
+        None => Err(Problem::not_found("order").into()),
+    }
+}
+
+pub(crate) async fn progress(
+    db: &PgPool,
+    _: &Config,
+    request: &Request<GetProgress>,
+) -> Result<ProgressLog, Refused> {
+    let GetProgress { id, after } = request.body;
+    let mut connection = db.acquire().await?;
+    if load_for(&mut connection, id, request).await?.is_none() {
+        return Err(Problem::not_found("order").into());
+    }
+    Ok(ProgressLog {
+        items: store::find_progress(&mut connection, id, after).await?,
+    })
+}
+
+pub(crate) async fn list(
+    db: &PgPool,
+    _: &Config,
+    request: &Request<ListOrders>,
+) -> Result<OrderPage, Refused> {
+    let Some(account_id) = request.caller.account_id() else {
+        return Err(Problem::unauthenticated("send an access token").into());
+    };
+    let limit = request.body.limit.unwrap_or(PAGE_DEFAULT);
+    if !(1..=PAGE_MAX).contains(&limit) {
+        let detail = format!("must be 1 to {PAGE_MAX}");
+        return Err(
+            Problem::invalid(vec![FieldError::new("/limit", "out_of_range", detail)]).into(),
+        );
+    }
+    let before = match &request.body.cursor {
+        None => Uuid::max(),
+        Some(cursor) => Uuid::try_parse(cursor).map_err(|_| {
+            Problem::new(
+                400,
+                "invalid_cursor",
+                "use the next_cursor of the page before",
+            )
+        })?,
+    };
+    let mut connection = db.acquire().await?;
+    let mut items =
+        store::find_orders_of(&mut connection, account_id, before, i64::from(limit) + 1).await?;
+    let page = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = items.len() > page;
+    items.truncate(page);
+    let next_cursor = more
+        .then(|| items.last().map(|order| order.id.to_string()))
+        .flatten();
+    Ok(OrderPage { items, next_cursor })
+}

@@ -1,0 +1,39 @@
+//! Goods: on hand, reserved and allocated per SKU and location, with a ledger of every movement.
+//!
+//! An order's goods are held all together or not at all. Only what becomes of the order releases or
+//! allocates them: stock has no deadlines of its own.
+
+mod commands;
+mod config;
+pub mod domain;
+mod events;
+mod queries;
+mod store;
+
+pub use config::Config;
+
+use shopzen_chassis::Worker;
+use shopzen_contracts::{
+    Service,
+    catalog::ProductChanged,
+    orders::{OrderCancelled, OrderConfirmed, OrderPlaced, OrderRejected},
+    stock::{AdjustStock, GetLevels, ImportLevels, ListMovements},
+};
+
+/// What handlers need besides their transaction: nothing.
+#[derive(Debug)]
+pub struct Stock;
+
+/// Holds goods for orders, and says what can be bought.
+pub fn worker(config: &Config) -> Worker<Stock> {
+    Worker::new(Service::Stock, &store::MIGRATOR, config.database(), Stock)
+        .on_event::<OrderPlaced, _>(events::on_order_placed)
+        .on_event::<OrderConfirmed, _>(events::on_order_confirmed)
+        .on_event::<OrderRejected, _>(events::on_order_rejected)
+        .on_event::<OrderCancelled, _>(events::on_order_cancelled)
+        .on_event::<ProductChanged, _>(events::on_product_changed)
+        .on_command::<AdjustStock, _>(commands::adjust)
+        .on_command::<ImportLevels, _>(commands::import_levels)
+        .answer::<GetLevels, _>(queries::levels)
+        .answer::<ListMovements, _>(queries::movements)
+}
