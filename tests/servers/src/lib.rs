@@ -166,12 +166,66 @@ impl Servers {
     }
 }
 
-fn start_nats(tools: &Tools, folder: &Path, port: u16, starter: &Starter) -> io::Result<()> {
+/// A NATS of a test's own, to be killed, rewound and wiped.
+#[derive(Debug)]
+pub struct Nats {
+    port: u16,
+    folder: tempfile::TempDir,
+    child: Option<std::process::Child>,
+}
+
+impl Nats {
+    /// Starts one on a free port.
+    pub fn start() -> io::Result<Self> {
+        let folder = tempfile::tempdir_in(&servers().folder)?;
+        let mut nats = Self {
+            port: free_port()?,
+            folder,
+            child: None,
+        };
+        nats.start_again()?;
+        Ok(nats)
+    }
+
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// Where it keeps its streams.
+    pub fn store(&self) -> PathBuf {
+        self.folder.path().join("nats")
+    }
+
+    /// Kills it as a crash would.
+    pub fn kill(&mut self) -> io::Result<()> {
+        if let Some(mut child) = self.child.take() {
+            child.kill()?;
+            child.wait()?;
+        }
+        Ok(())
+    }
+
+    /// Starts it again on the same port and the same store.
+    pub fn start_again(&mut self) -> io::Result<()> {
+        let mut command = nats_command(&servers().tools, self.folder.path(), self.port)?;
+        self.child = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?);
+        let log = self.folder.path().join("nats.log");
+        wait_for(self.port, &log, |answer| answer.starts_with(b"INFO"))
+    }
+}
+
+impl Drop for Nats {
+    fn drop(&mut self) {
+        let _ = self.kill();
+    }
+}
+
+fn nats_command(tools: &Tools, folder: &Path, port: u16) -> io::Result<Command> {
     let config = folder.join("nats.conf");
     fs::write(
         &config,
         format!(
-            "listen: \"127.0.0.1:{port}\"\nmax_payload: 1MB\njetstream {{ store_dir: \"{}\", max_file_store: 20GB }}\n",
+            "listen: \"127.0.0.1:{port}\"\nmax_payload: 1MB\njetstream {{ store_dir: \"{}\", max_file_store: 200GB }}\n",
             folder.join("nats").display()
         ),
     )?;
@@ -180,7 +234,11 @@ fn start_nats(tools: &Tools, folder: &Path, port: u16, starter: &Starter) -> io:
         .arg("-c")
         .arg(&config)
         .stderr(fs::File::create(folder.join("nats.log"))?);
-    starter.start(command)
+    Ok(command)
+}
+
+fn start_nats(tools: &Tools, folder: &Path, port: u16, starter: &Starter) -> io::Result<()> {
+    starter.start(nats_command(tools, folder, port)?)
 }
 
 fn start_postgres(tools: &Tools, folder: &Path, port: u16, starter: &Starter) -> io::Result<()> {

@@ -71,7 +71,7 @@ impl<S: Send + Sync + 'static> Harness<S> {
             .map_err(StartError::AtStart)?;
         // Never opened: what is committed stays in the outbox.
         let (_, gate) = watch::channel(false);
-        let (relay, _) = Relay::new(bus.publisher(), worker.service, gate);
+        let (relay, _) = Relay::new(bus.publisher(), worker.service, gate, Arc::default());
         let engine = Arc::new(Engine {
             service: worker.service,
             state: Arc::clone(&worker.state),

@@ -17,7 +17,7 @@ use jiff_sqlx::ToSqlx;
 use shopzen_contracts::{Service, header};
 use sqlx::{PgConnection, PgPool};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Notify, mpsc, watch},
     time::{MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
@@ -63,6 +63,8 @@ pub(crate) struct Relay {
     /// Closed while the broker is away or its stream has not been compared with the receipts.
     gate: watch::Receiver<bool>,
     receipts: mpsc::Sender<Receipt>,
+    /// Rung when the stream does not take what it should: it may be gone.
+    doubt: Arc<Notify>,
 }
 
 impl Relay {
@@ -70,6 +72,7 @@ impl Relay {
         jetstream: jetstream::Context,
         service: Service,
         gate: watch::Receiver<bool>,
+        doubt: Arc<Notify>,
     ) -> (Self, mpsc::Receiver<Receipt>) {
         let (receipts, received) = mpsc::channel(RECEIPTS_MAX * 4);
         (
@@ -78,6 +81,7 @@ impl Relay {
                 service,
                 gate,
                 receipts,
+                doubt,
             },
             received,
         )
@@ -131,6 +135,7 @@ impl Relay {
             let missing = rows.len() - receipts.len();
             metrics::counter!("outbox_publish_failures_total")
                 .increment(u64::try_from(missing).unwrap_or(u64::MAX));
+            self.doubt.notify_one();
             tracing::warn!(
                 missing,
                 failure,

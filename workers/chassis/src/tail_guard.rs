@@ -5,13 +5,13 @@
 //! So on every connection and once a minute each worker compares its receipts with its stream. Events
 //! above the last place where both agree are pending again; the inboxes drop what was handled.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_nats::jetstream;
 use shopzen_contracts::{Service, header};
 use sqlx::{PgConnection, PgPool};
 use tokio::{
-    sync::watch,
+    sync::{Notify, watch},
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
@@ -24,13 +24,14 @@ const COMPARE_EVERY: Duration = Duration::from_mins(1);
 /// Receipts of messages that aged out of the stream, deleted in one go.
 const FORGET_MAX: i64 = 10_000;
 
-/// Compares receipts and stream on every connection and now and then. Nothing is published while it
+/// Compares receipts and stream on every connection, on doubt, and now and then. Nothing is published while it
 /// is not known that they agree.
 pub(crate) async fn watch(
     bus: Bus,
     pool: PgPool,
     service: Service,
     gate: watch::Sender<bool>,
+    doubt: Arc<Notify>,
     shutdown: CancellationToken,
 ) {
     let mut connections = bus.connections.clone();
@@ -41,6 +42,7 @@ pub(crate) async fn watch(
         tokio::select! {
             () = shutdown.cancelled() => return,
             _ = tick.tick() => {}
+            () = doubt.notified() => {}
             changed = connections.changed() => {
                 if changed.is_err() {
                     return;

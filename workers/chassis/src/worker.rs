@@ -12,7 +12,7 @@ use async_nats::service::ServiceExt;
 use shopzen_contracts::{Command, Event, Query, Service};
 use sqlx::{PgPool, migrate::Migrator};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Notify, mpsc, watch},
     time::{Instant, sleep_until, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -234,7 +234,8 @@ impl<S: Send + Sync + 'static> Worker<S> {
             .map_err(StartError::AtStart)?;
 
         let (open_gate, gate) = watch::channel(false);
-        let (relay, receipts) = Relay::new(bus.publisher(), service, gate);
+        let doubt = Arc::new(Notify::new());
+        let (relay, receipts) = Relay::new(bus.publisher(), service, gate, Arc::clone(&doubt));
         let tasks = TaskTracker::new();
         let engine = Arc::new(Engine {
             service,
@@ -263,6 +264,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
             pool.clone(),
             service,
             open_gate,
+            doubt,
             shutdown.clone(),
         ));
         tasks.spawn(outbox::sweep(

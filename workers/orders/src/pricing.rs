@@ -10,9 +10,9 @@ use shopzen_contracts::{
 
 use crate::Config;
 
-/// What a SKU costs, as far as this worker has heard.
+/// What a SKU is sold for, as far as this worker has heard.
 #[derive(Clone, Debug)]
-pub(crate) struct Price {
+pub(crate) struct Offer {
     pub(crate) name: String,
     pub(crate) unit_price: Money,
     pub(crate) taxable: bool,
@@ -44,7 +44,7 @@ const TOTAL_MINOR_MAX: i64 = 1_000_000_000_000;
 /// Prices an order, or says everything that is wrong with it.
 pub(crate) fn agree(
     order: &PlaceOrder,
-    prices: &HashMap<String, Price>,
+    prices: &HashMap<String, Offer>,
     config: &Config,
     placed_at: jiff::Timestamp,
 ) -> Result<Agreement, Problem> {
@@ -147,7 +147,7 @@ fn total_too_large() -> Problem {
     )
 }
 
-fn line_of(sku: &Sku, quantity: Quantity, price: &Price) -> Result<OrderLine, Problem> {
+fn line_of(sku: &Sku, quantity: Quantity, price: &Offer) -> Result<OrderLine, Problem> {
     let line_total = price
         .unit_price
         .checked_mul(i64::from(quantity.get()))
@@ -318,7 +318,7 @@ mod tests {
         }
     }
 
-    fn prices(prices: &[(&str, i64)]) -> HashMap<String, Price> {
+    fn prices(prices: &[(&str, i64)]) -> HashMap<String, Offer> {
         prices
             .iter()
             .map(|(sku, minor)| {

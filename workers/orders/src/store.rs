@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::{
     domain::{Life, State, parse_payment},
-    pricing::{Agreement, Price},
+    pricing::{Agreement, Offer},
 };
 
 pub(crate) static MIGRATOR: Migrator = sqlx::migrate!();
@@ -432,7 +432,7 @@ struct PriceRow {
 pub(crate) async fn find_prices(
     db: &mut PgConnection,
     skus: &[&str],
-) -> Result<HashMap<String, Price>, Failure> {
+) -> Result<HashMap<String, Offer>, Failure> {
     let rows: Vec<PriceRow> = sqlx::query_as(
         "
         SELECT sku, name, unit_price_minor, currency, taxable FROM prices
@@ -450,7 +450,7 @@ pub(crate) async fn find_prices(
             let unit_price = Money::new(row.unit_price_minor, currency);
             Ok((
                 row.sku,
-                Price {
+                Offer {
                     name: row.name,
                     unit_price,
                     taxable: row.taxable,

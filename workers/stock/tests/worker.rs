@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use std::collections::BTreeMap;
+
 use shopzen_chassis::{Asking, Bus, NatsLogin, Secret, harness::Harness};
 use shopzen_contracts::{
     Currency, Money, OrderId, ProductId, Quantity, Sku, Slug,
@@ -253,12 +255,12 @@ async fn what_can_be_sold_can_be_counted() {
         brand: None,
         categories: vec![],
         images: vec![],
-        options: Default::default(),
+        options: BTreeMap::new(),
         variants: vec![Variant {
             sku: sku("LAMP"),
             price: money(100),
             compare_at_price: None,
-            options: Default::default(),
+            options: BTreeMap::new(),
             available: 0,
             weight_grams: None,
             taxable: true,

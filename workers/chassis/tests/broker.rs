@@ -1,0 +1,344 @@
+//! Two small workers on a real broker that is killed, rewound, wiped and tampered with: whatever was
+//! committed reaches who follows, and has its effect once.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::{fs, path::Path, sync::LazyLock, time::Duration};
+
+use async_nats::jetstream;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use shopzen_chassis::{
+    Answers, Asker, Asking, Bus, Cx, DatabaseConfig, Failure, NatsLogin, Process, Received,
+    Request, Secret, Worker,
+};
+use shopzen_contracts::{Command, Event, Service};
+use shopzen_test_servers::{Nats, servers};
+use sqlx::{
+    PgPool,
+    migrate::{Migration, MigrationType, Migrator},
+};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, interval, timeout},
+};
+use uuid::Uuid;
+
+/// Longer than any recovery takes, even on a machine that is busy compiling.
+const LIMIT: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+struct Emit {
+    number: i64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+struct Emitted {
+    number: i64,
+}
+
+impl Command for Emit {
+    const SUBJECT: &'static str = "shop.cmd.notify.v1.emit";
+    type Reply = Emitted;
+}
+
+impl Event for Emitted {
+    const SUBJECT: &'static str = "shop.evt.notify.v1.emitted";
+
+    fn key(&self) -> Uuid {
+        Uuid::from_u128(u128::try_from(self.number).unwrap())
+    }
+}
+
+async fn emit(cx: &mut Cx, (): &(), requests: &[Request<Emit>]) -> Answers<Emitted> {
+    let mut answers = Vec::new();
+    for request in requests {
+        let emitted = Emitted {
+            number: request.body.number,
+        };
+        cx.publish(&emitted, &request.cause);
+        answers.push(Ok(emitted));
+    }
+    Ok(answers)
+}
+
+async fn see(cx: &mut Cx, (): &(), events: &[Received<Emitted>]) -> Result<(), Failure> {
+    for received in events {
+        // No "on conflict": an effect that comes twice must be seen.
+        sqlx::query("INSERT INTO seen (number) VALUES ($1)")
+            .bind(received.event.number)
+            .execute(cx.db())
+            .await?;
+    }
+    Ok(())
+}
+
+static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
+    Migrator::with_migrations(vec![Migration::new(
+        1,
+        "seen".into(),
+        MigrationType::Simple,
+        sqlx::SqlStr::from_static("CREATE TABLE seen (number int8 NOT NULL)"),
+        false,
+    )])
+});
+
+/// A sender, a follower, a broker of their own, and somebody who asks.
+struct Stage {
+    nats: Nats,
+    sender: PgPool,
+    follower: PgPool,
+    asker: Asker,
+    jetstream: jetstream::Context,
+    process: Process,
+    workers: JoinSet<()>,
+}
+
+impl Stage {
+    async fn set() -> Self {
+        let nats = Nats::start().unwrap();
+        let (sender_url, follower_url) = (servers().database_url(), servers().database_url());
+        let database = |url: &str| DatabaseConfig {
+            database_url: Secret::new(url),
+            ..DatabaseConfig::default()
+        };
+        let login = |user: &str| NatsLogin {
+            url: nats.url(),
+            user: user.to_owned(),
+            password: Secret::default(),
+        };
+        let process = Process::default();
+        let mut workers = JoinSet::new();
+        let sender = Worker::new(Service::Notify, &MIGRATOR, database(&sender_url), ())
+            .on_commands::<Emit, _>(emit);
+        let follower = Worker::new(Service::Stock, &MIGRATOR, database(&follower_url), ())
+            .on_event::<Emitted, _>(see);
+        let (sender_bus, follower_bus) = (
+            Bus::connect(&login("notify")).await.unwrap(),
+            Bus::connect(&login("stock")).await.unwrap(),
+        );
+        let (one, other) = (process.clone(), process.clone());
+        workers.spawn(async move { sender.run(sender_bus, &one).await.unwrap() });
+        workers.spawn(async move { follower.run(follower_bus, &other).await.unwrap() });
+        let client = async_nats::connect(nats.url()).await.unwrap();
+        let stage = Self {
+            sender: PgPool::connect_lazy(&sender_url).unwrap(),
+            follower: PgPool::connect_lazy(&follower_url).unwrap(),
+            asker: Asker::new(Bus::connect(&login("edge")).await.unwrap()),
+            jetstream: jetstream::new(client),
+            nats,
+            process,
+            workers,
+        };
+        stage.until_ready().await;
+        stage
+    }
+
+    async fn until_ready(&self) {
+        wait_for("both workers are ready", async || {
+            let checks = self.process.health.check().await;
+            checks.len() == 6 && checks.iter().all(|check| check.ok)
+        })
+        .await;
+    }
+
+    /// Emits numbers, each until it is accepted; the key makes sure that once is once.
+    async fn emit(&self, numbers: std::ops::Range<i64>) {
+        for number in numbers {
+            let asking = Asking {
+                idempotency_key: Some(number.to_string()),
+                ..Asking::default()
+            };
+            wait_for("a command is obeyed", async || {
+                self.asker.command(&Emit { number }, &asking).await.is_ok()
+            })
+            .await;
+        }
+    }
+
+    /// Waits until `0..count` has been seen, each once, and every outbox row has its receipt.
+    async fn until_all_seen(&self, count: i64) {
+        wait_for("everything is seen", async || {
+            let seen: i64 = sqlx::query_scalar("SELECT count(DISTINCT number) FROM seen")
+                .fetch_one(&self.follower)
+                .await
+                .unwrap();
+            seen == count
+        })
+        .await;
+        wait_for("everything has its receipt", async || {
+            let pending: i64 = sqlx::query_scalar("SELECT count(*) FROM outbox_pending")
+                .fetch_one(&self.sender)
+                .await
+                .unwrap();
+            pending == 0
+        })
+        .await;
+        let effects: i64 = sqlx::query_scalar("SELECT count(*) FROM seen")
+            .fetch_one(&self.follower)
+            .await
+            .unwrap();
+        assert_eq!(effects, count, "an event had its effect twice");
+    }
+
+    /// I6 and I9: the stream holds exactly what the outbox says, where the receipts say it.
+    async fn compare_stream_with_outbox(&self) {
+        let receipts: Vec<(i64, Uuid)> =
+            sqlx::query_as("SELECT stream_seq, event_id FROM outbox_receipts")
+                .fetch_all(&self.sender)
+                .await
+                .unwrap();
+        let outbox: i64 = sqlx::query_scalar("SELECT count(*) FROM outbox")
+            .fetch_one(&self.sender)
+            .await
+            .unwrap();
+        let distinct: std::collections::HashSet<Uuid> =
+            receipts.iter().map(|(_, event_id)| *event_id).collect();
+        assert_eq!(i64::try_from(distinct.len()).unwrap(), outbox);
+        let stream = self.jetstream.get_stream("EVT_NOTIFY").await.unwrap();
+        for (seq, event_id) in receipts {
+            let message = stream
+                .get_raw_message(u64::try_from(seq).unwrap())
+                .await
+                .unwrap();
+            let id = message
+                .headers
+                .get("Nats-Msg-Id")
+                .unwrap()
+                .as_str()
+                .to_owned();
+            assert_eq!(id, event_id.to_string());
+        }
+    }
+
+    async fn end(mut self) {
+        self.process.shutdown.cancel();
+        timeout(LIMIT, async {
+            while self.workers.join_next().await.is_some() {}
+        })
+        .await
+        .unwrap();
+    }
+}
+
+async fn wait_for(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + LIMIT;
+    let mut tick = interval(Duration::from_millis(20));
+    while !condition().await {
+        assert!(Instant::now() < deadline, "not within {LIMIT:?}: {what}");
+        tick.tick().await;
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_consumer_is_made_again() {
+    let stage = Stage::set().await;
+    stage.emit(0..20).await;
+    stage.until_all_seen(20).await;
+    stage
+        .jetstream
+        .delete_consumer_from_stream("stock__notify", "EVT_NOTIFY")
+        .await
+        .unwrap();
+    stage.emit(20..40).await;
+    stage.until_all_seen(40).await;
+    stage.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_killed_loses_nothing() {
+    let mut stage = Stage::set().await;
+    stage.emit(0..20).await;
+    stage.nats.kill().unwrap();
+    stage.nats.start_again().unwrap();
+    stage.emit(20..40).await;
+    stage.until_all_seen(40).await;
+    stage.compare_stream_with_outbox().await;
+    stage.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_forgot_its_tail_is_told_again() {
+    let mut stage = Stage::set().await;
+    stage.emit(0..20).await;
+    stage.until_all_seen(20).await;
+    stage.nats.kill().unwrap();
+    let copy = stage.nats.store().with_extension("copy");
+    copy_folder(&stage.nats.store(), &copy);
+    stage.nats.start_again().unwrap();
+    stage.emit(20..60).await;
+    stage.until_all_seen(60).await;
+    stage.nats.kill().unwrap();
+    fs::remove_dir_all(stage.nats.store()).unwrap();
+    fs::rename(&copy, stage.nats.store()).unwrap();
+    stage.nats.start_again().unwrap();
+    // The sequences of what was lost are used again by these.
+    stage.emit(60..70).await;
+    stage.until_all_seen(70).await;
+    stage.until_ready().await;
+    stage.compare_stream_with_outbox().await;
+    stage.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_forgot_everything_is_told_everything() {
+    let mut stage = Stage::set().await;
+    stage.emit(0..40).await;
+    stage.until_all_seen(40).await;
+    stage.nats.kill().unwrap();
+    fs::remove_dir_all(stage.nats.store()).unwrap();
+    stage.nats.start_again().unwrap();
+    stage.emit(40..50).await;
+    stage.until_all_seen(50).await;
+    stage.until_ready().await;
+    stage.compare_stream_with_outbox().await;
+    stage.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_was_deleted_is_made_again() {
+    let stage = Stage::set().await;
+    stage.emit(0..20).await;
+    stage.until_all_seen(20).await;
+    stage.jetstream.delete_stream("EVT_NOTIFY").await.unwrap();
+    stage.emit(20..30).await;
+    stage.until_all_seen(30).await;
+    stage.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_dead_process_committed_is_published_by_another() {
+    let stage = Stage::set().await;
+    stage.emit(0..5).await;
+    stage.until_all_seen(5).await;
+    // As a process leaves it that dies between the commit and the publish.
+    sqlx::query(
+        "
+        WITH event AS (
+            INSERT INTO outbox (event_id, key, subject, attempt, trace_parent, body, created_at)
+            VALUES ($1, $2, 'shop.evt.notify.v1.emitted', 1, '', '{\"number\": 5}', now())
+        )
+        INSERT INTO outbox_pending (event_id) VALUES ($1)
+        ",
+    )
+    .bind(Uuid::from_u128(1 << 100))
+    .bind(Uuid::from_u128(5))
+    .execute(&stage.sender)
+    .await
+    .unwrap();
+    stage.until_all_seen(6).await;
+    stage.end().await;
+}
