@@ -40,14 +40,14 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    fn of(body: impl Into<Bytes>) -> Self {
+    pub(crate) fn of(body: impl Into<Bytes>) -> Self {
         Self {
             headers: HeaderMap::new(),
             body: body.into(),
         }
     }
 
-    fn refusal(mut problem: Problem, trace: &TraceParent) -> Self {
+    pub(crate) fn refusal(mut problem: Problem, trace: &TraceParent) -> Self {
         problem.trace_id = Some(trace.trace_id().to_owned());
         let mut headers = HeaderMap::new();
         headers.insert(header::SERVICE_ERROR, problem.code.as_str());
@@ -133,7 +133,7 @@ fn busy() -> Problem {
 }
 
 /// We could not find out. The caller learns that, and the log why.
-fn unavailable(failure: &Failure, subject: &str, trace: &TraceParent) -> Reply {
+pub(crate) fn unavailable(failure: &Failure, subject: &str, trace: &TraceParent) -> Reply {
     let error = failure::chain(failure);
     tracing::warn!(
         subject,
@@ -152,7 +152,7 @@ fn unavailable(failure: &Failure, subject: &str, trace: &TraceParent) -> Reply {
     Reply::refusal(problem, trace)
 }
 
-async fn respond(request: &service::Request, reply: Reply) {
+pub(crate) async fn respond(request: &service::Request, reply: Reply) {
     if let Err(error) = request
         .respond_with_headers(Ok(reply.body), reply.headers)
         .await

@@ -10,7 +10,14 @@ use shopzen_contracts::{Command, Problem, Query, Service, header, orders::Timeli
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::{Bus, clock, history, trace::TraceParent};
+use crate::{
+    Bus,
+    builtin::Builtin,
+    clock,
+    dead_letters::{DeadLetter, DeadLetters, Named},
+    history::GetHistory,
+    trace::TraceParent,
+};
 
 /// Sends requests over one connection.
 #[derive(Clone, Debug)]
@@ -114,11 +121,48 @@ impl Asker {
         asking: &Asking,
     ) -> Result<Vec<TimelineEntry>, AskError> {
         self.typed(
-            &history::subject(service),
-            &history::GetHistory { key },
+            &Builtin::History.subject(service),
+            &GetHistory { key },
             asking,
         )
         .await
+    }
+
+    /// A service's dead letters, oldest first: the one with this id, or all that are shown at once.
+    pub async fn dead_letters(
+        &self,
+        service: Service,
+        id: Option<Uuid>,
+        asking: &Asking,
+    ) -> Result<Vec<DeadLetter>, AskError> {
+        let subject = Builtin::DeadLetters.subject(service);
+        self.typed(&subject, &DeadLetters { id }, asking).await
+    }
+
+    /// Has a dead letter handled again. It stays where that fails.
+    pub async fn replay_dead_letter(
+        &self,
+        service: Service,
+        id: Uuid,
+        asking: &Asking,
+    ) -> Result<(), AskError> {
+        let subject = Builtin::ReplayDeadLetter.subject(service);
+        self.typed::<_, Named>(&subject, &Named { id }, asking)
+            .await
+            .map(|_| ())
+    }
+
+    /// Drops a dead letter for good.
+    pub async fn drop_dead_letter(
+        &self,
+        service: Service,
+        id: Uuid,
+        asking: &Asking,
+    ) -> Result<(), AskError> {
+        let subject = Builtin::DropDeadLetter.subject(service);
+        self.typed::<_, Named>(&subject, &Named { id }, asking)
+            .await
+            .map(|_| ())
     }
 
     /// Sends bytes and returns bytes.

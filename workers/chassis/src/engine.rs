@@ -92,7 +92,7 @@ impl<S: Send + Sync + 'static> Engine<S> {
     }
 
     /// All of them in one transaction. Those that cannot be read are settled by themselves.
-    async fn attempt(
+    pub(crate) async fn attempt(
         &self,
         messages: &[Message],
         stop_at: StopAt,
@@ -188,6 +188,12 @@ impl<S: Send + Sync + 'static> Engine<S> {
             metrics::histogram!("handler_seconds", "event" => bunch.subject)
                 .record(started.elapsed().as_secs_f64());
             match handled {
+                // By itself it fails like anything else; among others it must not take them along.
+                Ok(Ok(mut bad)) if messages.len() == 1 && !bad.is_empty() => {
+                    cx.roll_back().await?;
+                    let (_, failure) = bad.remove(0);
+                    return Err(failure);
+                }
                 Ok(Ok(bad)) => {
                     for (index, failure) in bad {
                         self.bury(&mut cx, &messages[index], &failure::chain(&failure))

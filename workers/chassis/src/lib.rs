@@ -9,6 +9,7 @@
 
 mod answer;
 mod ask;
+mod builtin;
 mod bus;
 mod consume;
 mod database;
@@ -40,6 +41,7 @@ pub mod trace;
 pub use ask::{Answered, AskError, Asker, Asking};
 pub use bus::{Bus, ConnectError, NatsLogin, inbox_prefix};
 pub use database::{DatabaseConfig, migrate};
+pub use dead_letters::DeadLetter;
 pub use engine::StopAt;
 pub use failure::{Failure, Refused};
 pub use handle::{Answers, Caller, Cause, Cx, Received, Request};

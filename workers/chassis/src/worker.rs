@@ -20,11 +20,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     Bus, DatabaseConfig, Failure, Process,
     answer::{CommandEndpoint, Endpoint, QueryEndpoint},
+    builtin::{self, Builtin},
     consume, database,
     engine::{Engine, EventRoute, Route, StopAt},
     failure,
     handle::{CommandHandler, EventHandler, ItemHandler, QueryHandler, SweepHandler},
-    history,
     identity::Verifier,
     outbox::{self, Relay},
     queue::{Drain, Draining},
@@ -197,6 +197,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
                 .endpoints
                 .iter()
                 .map(|endpoint| endpoint.subject().to_owned())
+                .chain(Builtin::ALL.map(|builtin| builtin.subject(self.service)))
                 .collect(),
         }
     }
@@ -339,17 +340,16 @@ impl<S: Send + Sync + 'static> Worker<S> {
                 .tasks
                 .spawn(endpoint.serve(engine_, verifier, requests, shutdown.clone()));
         }
-        let requests = service
-            .endpoint_builder()
-            .name("history")
-            .add(history::subject(self.service))
-            .await
-            .map_err(failed)?;
-        engine.tasks.spawn(history::answer(
-            Arc::clone(engine),
-            requests,
-            shutdown.clone(),
-        ));
+        for builtin in Builtin::ALL {
+            let requests = service
+                .endpoint_builder()
+                .name(builtin.verb())
+                .add(builtin.subject(self.service))
+                .await
+                .map_err(failed)?;
+            let serving = builtin::serve(builtin, Arc::clone(engine), requests, shutdown.clone());
+            engine.tasks.spawn(serving);
+        }
         Ok(service)
     }
 

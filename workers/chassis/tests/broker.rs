@@ -9,8 +9,8 @@ use async_nats::jetstream;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use shopzen_chassis::{
-    Answers, Asker, Asking, Bus, Cx, DatabaseConfig, Failure, NatsLogin, Process, Received,
-    Request, Secret, Worker,
+    Answers, AskError, Asker, Asking, Bus, Cx, DatabaseConfig, Failure, NatsLogin, Process,
+    Received, Request, Secret, Worker,
 };
 use shopzen_contracts::{Command, Event, Service};
 use shopzen_test_servers::{Nats, servers};
@@ -25,7 +25,7 @@ use tokio::{
 use uuid::Uuid;
 
 /// Longer than any recovery takes, even on a machine that is busy compiling.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 struct Emit {
@@ -78,7 +78,9 @@ static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
         1,
         "seen".into(),
         MigrationType::Simple,
-        sqlx::SqlStr::from_static("CREATE TABLE seen (number int8 NOT NULL)"),
+        sqlx::SqlStr::from_static(
+            "CREATE TABLE seen (number int8 NOT NULL CONSTRAINT seen_number_small CHECK (number < 1000))",
+        ),
         false,
     )])
 });
@@ -340,5 +342,82 @@ async fn what_a_dead_process_committed_is_published_by_another() {
     .await
     .unwrap();
     stage.until_all_seen(6).await;
+    stage.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_waits_for_somebody_and_others_go_on() {
+    let stage = Stage::set().await;
+    let asking = Asking::default();
+    let letters = async || {
+        stage
+            .asker
+            .dead_letters(Service::Stock, None, &asking)
+            .await
+            .unwrap()
+    };
+    // One cannot be read, one cannot be handled; both came from the right sender.
+    stage.emit(0..2).await;
+    stage.emit(5_000..5_001).await;
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("ce-id", Uuid::from_u128(9).to_string());
+    stage
+        .jetstream
+        .publish_with_headers("shop.evt.notify.v1.emitted.9", headers, "not JSON".into())
+        .await
+        .unwrap()
+        .await
+        .unwrap();
+    stage.emit(2..4).await;
+    stage.until_all_seen(4).await;
+    wait_for("both are set aside", async || letters().await.len() == 2).await;
+
+    let dead = letters().await;
+    let unreadable = dead
+        .iter()
+        .find(|letter| letter.payload == "not JSON")
+        .unwrap();
+    let refused = dead
+        .iter()
+        .find(|letter| letter.payload.contains("5000"))
+        .unwrap();
+    assert!(
+        refused.reason.contains("seen_number_small"),
+        "{}",
+        refused.reason
+    );
+    for letter in &dead {
+        let replayed = stage
+            .asker
+            .replay_dead_letter(Service::Stock, letter.id, &asking)
+            .await;
+        assert!(
+            replayed
+                .unwrap_err()
+                .to_string()
+                .contains("still cannot be handled")
+        );
+    }
+    sqlx::query("ALTER TABLE seen DROP CONSTRAINT seen_number_small")
+        .execute(&stage.follower)
+        .await
+        .unwrap();
+    stage
+        .asker
+        .replay_dead_letter(Service::Stock, refused.id, &asking)
+        .await
+        .unwrap();
+    stage.until_all_seen(5).await;
+    stage
+        .asker
+        .drop_dead_letter(Service::Stock, unreadable.id, &asking)
+        .await
+        .unwrap();
+    assert!(letters().await.is_empty());
+    let again = stage
+        .asker
+        .drop_dead_letter(Service::Stock, unreadable.id, &asking)
+        .await;
+    assert!(matches!(again, Err(AskError::Refused(problem)) if problem.status == 404));
     stage.end().await;
 }

@@ -325,7 +325,7 @@ mod tests {
                 let unit_price = Money::new(*minor, Currency::EUR);
                 (
                     String::from(*sku),
-                    Price {
+                    Offer {
                         name: String::from(*sku),
                         unit_price,
                         taxable: true,
