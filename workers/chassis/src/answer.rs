@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use shopzen_contracts::{Command, Problem, Query, header};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::{
     Cx, Failure, Refused, Request, clock,
@@ -22,7 +23,8 @@ use crate::{
     idempotency::{self, Key},
     identity::Verifier,
     message::decode_request,
-    trace::TraceParent,
+    telemetry,
+    trace::{self, TraceParent},
 };
 
 /// Commands of one kind handled in one transaction.
@@ -357,6 +359,15 @@ impl<C: Command, H> CommandEndpoint<C, H> {
         S: Send + Sync + 'static,
         H: for<'a> CommandHandler<'a, S, C, C::Reply>,
     {
+        let span = tracing::info_span!(
+            "process",
+            otel.name = format_args!("process {}", C::SUBJECT),
+            messaging.system = "nats",
+            messaging.batch.message_count = requests.len(),
+        );
+        if telemetry::exports() {
+            trace::belong(&span, requests.iter().map(|request| &request.cause.trace));
+        }
         let state = &*engine.state;
         engine
             .transact(
@@ -368,6 +379,7 @@ impl<C: Command, H> CommandEndpoint<C, H> {
                 },
                 stop_at,
             )
+            .instrument(span)
             .await
     }
 

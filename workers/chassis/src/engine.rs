@@ -22,6 +22,8 @@ use crate::{
     inbox,
     message::{Message, decode_event},
     outbox::{self, Relay},
+    telemetry,
+    trace::{self, TraceParent},
 };
 
 /// Times a transaction that lost a race is run again before its messages are handed back.
@@ -174,11 +176,20 @@ impl<S: Send + Sync + 'static> Engine<S> {
                 .routes
                 .get(bunch.subject)
                 .expect("bunches are made from routes");
-            let span = tracing::debug_span!(
-                "handle",
-                event = bunch.subject,
-                count = bunch.messages.len()
+            let span = tracing::info_span!(
+                "process",
+                otel.name = format_args!("process {}", bunch.subject),
+                messaging.system = "nats",
+                messaging.batch.message_count = bunch.messages.len(),
             );
+            if telemetry::exports() {
+                let causes: Vec<TraceParent> = bunch
+                    .messages
+                    .iter()
+                    .map(|(.., message)| message.trace())
+                    .collect();
+                trace::belong(&span, causes.iter());
+            }
             let started = std::time::Instant::now();
             let handled =
                 AssertUnwindSafe(route.handle(&mut cx, &self.state, &bunch.messages, &mut fresh))

@@ -1,12 +1,24 @@
 //! Logs and traces: pretty on a terminal, JSON lines elsewhere, OTLP where an endpoint is given.
 
-use std::io::{self, IsTerminal};
+use std::{
+    io::{self, IsTerminal},
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
 use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::{EnvFilter, Layer, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    EnvFilter, Layer, filter::filter_fn, fmt, layer::SubscriberExt, util::SubscriberInitExt,
+};
+
+static EXPORTS: AtomicBool = AtomicBool::new(false);
+
+/// Whether traces leave this process. Where they do not, nobody looks at what a span belongs to.
+pub(crate) fn exports() -> bool {
+    EXPORTS.load(Ordering::Relaxed)
+}
 
 /// What is logged, and where traces go.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -111,9 +123,15 @@ pub fn start(config: &TelemetryConfig, service: &str, to: LogTo) -> io::Result<T
             )
         })
         .transpose()?;
-    let traces = provider
-        .as_ref()
-        .map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer("shopzen")));
+    let traces = provider.as_ref().map(|provider| {
+        EXPORTS.store(true, Ordering::Relaxed);
+        tracing_opentelemetry::layer()
+            .with_tracer(provider.tracer("shopzen"))
+            // Our own spans; those of libraries tell how they work and not what the shop does.
+            .with_filter(filter_fn(|metadata| {
+                metadata.target().starts_with("shopzen")
+            }))
+    });
     tracing_subscriber::registry()
         .with(traces)
         .with(file)

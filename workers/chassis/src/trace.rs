@@ -2,6 +2,13 @@
 
 use std::fmt;
 
+use opentelemetry::{
+    Context,
+    trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState},
+};
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
 use crate::clock;
 
 /// A `traceparent` value (W3C Trace Context, level 1).
@@ -28,9 +35,45 @@ impl TraceParent {
         &self.0
     }
 
+    /// The same for OpenTelemetry.
+    fn span_context(&self) -> Option<SpanContext> {
+        let trace = TraceId::from_hex(self.trace_id()).ok()?;
+        let span = SpanId::from_hex(self.0.get(36..52)?).ok()?;
+        let sampled = TraceFlags::new(u8::from(self.0.ends_with('1')));
+        Some(SpanContext::new(
+            trace,
+            span,
+            sampled,
+            true,
+            TraceState::default(),
+        ))
+    }
+
     /// 32 hexadecimal digits: what `Request-Id` and `trace_id` show.
     pub fn trace_id(&self) -> &str {
         &self.0[3..35]
+    }
+}
+
+/// Messages of a batch that its span is linked with.
+const LINKS_MAX: usize = 128;
+
+/// Puts a span where it belongs: below the one message it handles, or beside the many.
+///
+/// A batch has no one parent; OpenTelemetry's messaging conventions link it with each message.
+pub(crate) fn belong<'a>(span: &Span, mut causes: impl ExactSizeIterator<Item = &'a TraceParent>) {
+    if span.is_disabled() {
+        return;
+    }
+    if causes.len() == 1 {
+        if let Some(context) = causes.next().and_then(TraceParent::span_context) {
+            // It fails where no exporter is there to ask for it.
+            let _ = span.set_parent(Context::new().with_remote_span_context(context));
+        }
+        return;
+    }
+    for context in causes.take(LINKS_MAX).filter_map(TraceParent::span_context) {
+        span.add_link(context);
     }
 }
 

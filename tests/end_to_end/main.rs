@@ -1,0 +1,8 @@
+//! The whole shop, from HTTP to the gateway's books: the real binary, broker and database.
+
+mod checkout;
+mod crashes;
+mod crowds;
+mod hostile;
+mod import;
+mod live;

@@ -1,0 +1,125 @@
+//! Who speaks with whom: what permissions and the catalogue of messages are made from.
+
+use std::fmt;
+
+use shopzen_chassis::Description;
+use shopzen_contracts::{
+    Command, Event, Notice, Query, Service,
+    auth::{GetKeys, IssueToken},
+    catalog::{
+        GetProduct, ImportProducts, ListCategories, ListProducts, Suggest, UpsertProduct,
+    },
+    notify::ListMails,
+    orders::{
+        CancelOrder, GetOrder, GetProgress, ListOrders, OrdersProgressed, PlaceOrder,
+    },
+    stock::{AdjustStock, GetLevels, ImportLevels, LevelsChanged, ListMovements},
+};
+
+/// Who signs in to NATS: a user of `nats/server.conf`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    Worker(Service),
+    Edge,
+    /// The operator's commands.
+    Operator,
+}
+
+impl Role {
+    pub fn all() -> Vec<Self> {
+        let workers = Service::ALL.into_iter().map(Self::Worker);
+        workers.chain([Self::Edge, Self::Operator]).collect()
+    }
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Worker(service) => service.name(),
+            Self::Edge => "edge",
+            Self::Operator => "operator",
+        }
+    }
+
+    /// The requests it makes.
+    pub fn asks(self) -> Vec<String> {
+        match self {
+            // Every worker verifies access tokens itself.
+            Self::Worker(_) => vec![GetKeys::SUBJECT.to_owned()],
+            Self::Edge => owned(&[
+                ListProducts::SUBJECT,
+                GetProduct::SUBJECT,
+                ListCategories::SUBJECT,
+                Suggest::SUBJECT,
+                UpsertProduct::SUBJECT,
+                PlaceOrder::SUBJECT,
+                GetOrder::SUBJECT,
+                ListOrders::SUBJECT,
+                GetProgress::SUBJECT,
+                CancelOrder::SUBJECT,
+                GetLevels::SUBJECT,
+                AdjustStock::SUBJECT,
+                ListMovements::SUBJECT,
+            ])
+            .into_iter()
+            .chain(Service::ALL.into_iter().map(history))
+            .collect(),
+            Self::Operator => owned(&[
+                IssueToken::SUBJECT,
+                ImportProducts::SUBJECT,
+                ImportLevels::SUBJECT,
+                GetOrder::SUBJECT,
+                ListMails::SUBJECT,
+            ])
+            .into_iter()
+            .chain(Service::ALL.into_iter().flat_map(of_every_worker))
+            .collect(),
+        }
+    }
+
+    /// What it listens to as it passes by, to look again sooner.
+    pub fn overhears(self) -> Vec<String> {
+        match self {
+            Self::Worker(_) | Self::Operator => Vec::new(),
+            Self::Edge => vec![
+                OrdersProgressed::SUBJECT.to_owned(),
+                format!("{}.*", LevelsChanged::SUBJECT),
+            ],
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+fn owned(subjects: &[&str]) -> Vec<String> {
+    subjects.iter().map(|subject| (*subject).to_owned()).collect()
+}
+
+fn history(service: Service) -> String {
+    format!("shop.qry.{}.v1.history", service.name())
+}
+
+/// What every worker answers besides its own: the chassis does.
+pub fn of_every_worker(service: Service) -> Vec<String> {
+    let name = service.name();
+    vec![
+        history(service),
+        format!("shop.qry.{name}.v1.dead_letters"),
+        format!("shop.cmd.{name}.v1.replay_dead_letter"),
+        format!("shop.cmd.{name}.v1.drop_dead_letter"),
+    ]
+}
+
+/// What each worker says it listens to.
+pub fn descriptions() -> Vec<Description> {
+    vec![
+        shopzen_auth::worker(shopzen_auth::Config::default()).describe(),
+        shopzen_catalog::worker(shopzen_catalog::Config::default()).describe(),
+        shopzen_orders::worker(shopzen_orders::Config::default()).describe(),
+        shopzen_stock::worker(&shopzen_stock::Config::default()).describe(),
+        shopzen_payments::worker(&shopzen_payments::Config::default()).describe(),
+        shopzen_notify::worker(shopzen_notify::Config::default()).describe(),
+    ]
+}
