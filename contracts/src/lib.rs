@@ -14,6 +14,7 @@ mod quantity;
 
 pub mod auth;
 pub mod catalog;
+pub mod catalogue;
 pub mod notify;
 pub mod orders;
 pub mod payments;

@@ -1,1 +1,150 @@
-//! shopzen-edge
+//! HTTP in front of NATS. The edge owns no data and decides nothing about the shop: it checks that
+//! a request is well-formed HTTP, hands its body to the worker whose matter it is, and hands the
+//! worker's answer back.
+//!
+//! What is served where stands in [`routes`].
+
+mod answer;
+mod api;
+mod codes;
+mod front;
+mod hub;
+mod limits;
+mod openapi;
+mod pages;
+mod params;
+mod problem;
+mod request;
+mod routes;
+mod server;
+mod sse;
+mod stock_feed;
+mod wire;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use axum::http::Method;
+use serde::{Deserialize, Serialize};
+use shopzen_chassis::{Asker, Bus, Process};
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use limits::Limits;
+
+use api::{
+    admin_products, admin_stock, catalogue, order_events, orders, products, stock, stock_stream,
+    timeline,
+};
+use hub::Hub;
+use limits::Limiter;
+use routes::Routes;
+use stock_feed::StockFeed;
+
+/// The largest request body.
+const BODY_BYTES_MAX: usize = 256 * 1024;
+/// Request line and headers together.
+const HEADER_BYTES_MAX: usize = 32 * 1024;
+
+/// What is served where.
+fn routes() -> Routes {
+    const GET: Method = Method::GET;
+    const POST: Method = Method::POST;
+    const PUT: Method = Method::PUT;
+    Routes::default()
+        .api(GET, "/api/v1/products", products::list, products::LIST)
+        .api(GET, "/api/v1/products/{id_or_slug}", products::get, products::GET)
+        .api(GET, "/api/v1/categories", catalogue::categories, catalogue::CATEGORIES)
+        .api(GET, "/api/v1/suggest", catalogue::suggest, catalogue::SUGGEST)
+        .api(GET, "/api/v1/stock", stock::get, stock::GET)
+        .api(GET, "/api/v1/stock/stream", stock_stream::watch, stock_stream::WATCH)
+        .api(POST, "/api/v1/orders", orders::place, orders::PLACE)
+        .api(GET, "/api/v1/orders", orders::list, orders::LIST)
+        .api(GET, "/api/v1/orders/{id}", orders::get, orders::GET)
+        .api(GET, "/api/v1/orders/{id}/timeline", timeline::get, timeline::GET)
+        .api(GET, "/api/v1/orders/{id}/events", order_events::watch, order_events::WATCH)
+        .api(POST, "/api/v1/orders/{id}/cancel", orders::cancel, orders::CANCEL)
+        .api(POST, "/api/v1/admin/products", admin_products::post, admin_products::POST)
+        .api(PUT, "/api/v1/admin/products/{slug}", admin_products::put, admin_products::PUT)
+        .api(POST, "/api/v1/admin/stock/{sku}/adjustments", admin_stock::adjust, admin_stock::ADJUST)
+        .api(GET, "/api/v1/admin/stock/{sku}/movements", admin_stock::movements, admin_stock::MOVEMENTS)
+        .page("/", pages::home::show)
+        .page("/assets/{*path}", pages::assets::show)
+        .page("/api/openapi.json", pages::docs::openapi)
+        .page("/docs", pages::docs::show)
+        .page("/docs/{file}", pages::docs::file)
+        .page("/docs/problems", pages::problems::list)
+        .page("/docs/problems/{code}", pages::problems::show)
+}
+
+/// How the edge is set up.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The address that is listened on.
+    pub listen: SocketAddr,
+    /// How the shop is reached from outside. With `https` browsers are told to stay with it.
+    pub public_url: String,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpAddr>,
+    /// A section of its own in the configuration file.
+    #[serde(skip)]
+    pub limits: Limits,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            public_url: "http://127.0.0.1:8080".to_owned(),
+            trusted_proxies: Vec::new(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// What every handler has at hand.
+#[derive(Debug)]
+struct Edge {
+    asker: Asker,
+    orders: Arc<Hub>,
+    stock: StockFeed,
+    /// `None` where everybody may ask as much as they like.
+    limits: Option<Limiter>,
+    trusted_proxies: Vec<IpAddr>,
+    is_https: bool,
+    shutdown: CancellationToken,
+}
+
+/// Serves until shutdown, and until what had begun by then has ended.
+pub async fn run(config: Config, listener: TcpListener, bus: Bus, process: &Process) {
+    let edge = Arc::new(Edge {
+        asker: Asker::new(bus),
+        orders: Arc::default(),
+        stock: StockFeed::default(),
+        limits: Limiter::new(&config.limits),
+        trusted_proxies: config.trusted_proxies,
+        is_https: config.public_url.starts_with("https://"),
+        shutdown: process.shutdown.clone(),
+    });
+    let listeners = TaskTracker::new();
+    listeners.spawn({
+        let edge = Arc::clone(&edge);
+        async move { edge.orders.listen(&edge.asker, &edge.shutdown).await }
+    });
+    listeners.spawn({
+        let edge = Arc::clone(&edge);
+        async move { edge.stock.listen(&edge.asker, &edge.shutdown).await }
+    });
+    let asker = edge.asker.clone();
+    process.health.register("edge: nats", move || {
+        let connected = asker.is_connected();
+        async move { if connected { Ok(()) } else { Err("not connected".to_owned()) } }
+    });
+    let router = routes().into_router(Arc::clone(&edge));
+    server::serve(listener, router, edge.shutdown.clone()).await;
+    listeners.close();
+    listeners.wait().await;
+}

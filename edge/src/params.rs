@@ -2,6 +2,10 @@
 
 use std::{borrow::Cow, collections::BTreeMap, str::FromStr};
 
+use axum::{
+    extract::{FromRequestParts, RawQuery},
+    http::request::Parts,
+};
 use percent_encoding::percent_decode_str;
 use serde::{
     Deserialize,
@@ -66,6 +70,11 @@ impl Params {
         parsed.map_err(|error| self.refuse(name, "invalid", &error.to_string())).ok()
     }
 
+    /// How long a page of a list may be. The worker knows the limits.
+    pub(crate) fn limit(&mut self) -> Option<u32> {
+        self.parsed("limit", "must be a whole number from 1 to 100")
+    }
+
     /// Parameters such as `option.color`, by what follows the prefix.
     pub(crate) fn prefixed(&mut self, prefix: &str) -> BTreeMap<String, String> {
         let mut names: Vec<String> = Vec::new();
@@ -99,11 +108,20 @@ impl Params {
     }
 }
 
+impl<S: Send + Sync> FromRequestParts<S> for Params {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let Ok(RawQuery(query)) = RawQuery::from_request_parts(parts, state).await;
+        Self::parse(query.as_deref().unwrap_or_default())
+    }
+}
+
 /// Unknown parameters that are listed; thousands of them help nobody.
 const ERRORS_MAX: usize = 10;
 
-/// A JSON Pointer into the query, seen as an object.
-fn pointer(name: &str) -> String {
+/// A JSON Pointer to a member of an object; a query is seen as one.
+pub(crate) fn pointer(name: &str) -> String {
     format!("/{}", name.replace('~', "~0").replace('/', "~1"))
 }
 

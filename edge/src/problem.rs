@@ -49,6 +49,8 @@ pub(crate) enum Refusal {
     /// It broke off, or its framing is wrong.
     BodyBroken,
     NotJson,
+    /// The body is JSON of another shape, or none: what the parser says.
+    MalformedJson(String),
     Unauthenticated,
     IdempotencyKeyRequired,
     IdempotencyKeyInvalid,
@@ -124,6 +126,11 @@ impl Refusal {
                 415,
                 "unsupported_media_type",
                 "the body must be application/json, in UTF-8 and not compressed",
+            ),
+            Self::MalformedJson(why) => Problem::new(
+                400,
+                "malformed_json",
+                format!("the body is not a JSON object: {why}"),
             ),
             Self::Unauthenticated => Problem::unauthenticated(
                 "send one header Authorization: Bearer <access token>, or none",

@@ -3,7 +3,7 @@
 use std::{str::FromStr, sync::Arc, time::Duration};
 
 use axum::{
-    extract::{FromRequestParts, Path, RawQuery},
+    extract::{FromRequest, FromRequestParts, Path, Request},
     http::{
         HeaderMap, HeaderName,
         header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, IF_MATCH},
@@ -11,11 +11,11 @@ use axum::{
     },
 };
 use bytes::Bytes;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
 use shopzen_chassis::{Answered, Asking, trace::TraceParent};
-use shopzen_contracts::{Command, Query};
+use shopzen_contracts::{Command, FieldError, Query};
 
-use crate::{Edge, answer, params::Params, problem::Refusal};
+use crate::{Edge, params::{self, Params}, problem::Refusal};
 
 /// A query that is not answered by then is not answered in time.
 const QUERY_DEADLINE: Duration = Duration::from_secs(2);
@@ -166,10 +166,10 @@ impl IfMatch {
 #[derive(Clone, Debug)]
 pub(crate) struct JsonBody(pub(crate) Bytes);
 
-impl<S: Send + Sync> axum::extract::FromRequest<S> for JsonBody {
+impl<S: Send + Sync> FromRequest<S> for JsonBody {
     type Rejection = Refusal;
 
-    async fn from_request(request: axum::extract::Request, state: &S) -> Result<Self, Refusal> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
         if !is_json(request.headers()) {
             return Err(Refusal::NotJson);
         }
@@ -180,10 +180,7 @@ impl<S: Send + Sync> axum::extract::FromRequest<S> for JsonBody {
 impl JsonBody {
     /// The body as an object, for those few routes that add what the path says.
     pub(crate) fn into_object(self) -> Result<serde_json::Map<String, serde_json::Value>, Refusal> {
-        serde_json::from_slice(&self.0).map_err(|error| {
-            let detail = format!("the body is not a JSON object: {error}");
-            Refusal::Worker(Box::new(shopzen_contracts::Problem::new(400, "malformed_json", detail)))
-        })
+        serde_json::from_slice(&self.0).map_err(|error| Refusal::MalformedJson(error.to_string()))
     }
 }
 
@@ -191,10 +188,10 @@ impl JsonBody {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NoBody;
 
-impl<S: Send + Sync> axum::extract::FromRequest<S> for NoBody {
+impl<S: Send + Sync> FromRequest<S> for NoBody {
     type Rejection = Refusal;
 
-    async fn from_request(request: axum::extract::Request, state: &S) -> Result<Self, Refusal> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
         let json = is_json(request.headers());
         let body = body_of(request, state).await?;
         if body.is_empty() {
@@ -206,8 +203,8 @@ impl<S: Send + Sync> axum::extract::FromRequest<S> for NoBody {
         let object = JsonBody(body).into_object()?;
         match object.keys().next() {
             None => Ok(Self),
-            Some(name) => Err(Refusal::Invalid(vec![shopzen_contracts::FieldError::new(
-                format!("/{}", name.replace('~', "~0").replace('/', "~1")),
+            Some(name) => Err(Refusal::Invalid(vec![FieldError::new(
+                params::pointer(name),
                 "unknown_field",
                 "is not known here: this takes no body",
             )])),
@@ -217,10 +214,9 @@ impl<S: Send + Sync> axum::extract::FromRequest<S> for NoBody {
 
 /// [`crate::front`] has read it already, within its limits.
 async fn body_of<S: Send + Sync>(
-    request: axum::extract::Request,
+    request: Request,
     state: &S,
 ) -> Result<Bytes, Refusal> {
-    use axum::extract::FromRequest;
     Bytes::from_request(request, state).await.map_err(|_| Refusal::BodyBroken)
 }
 
@@ -258,20 +254,6 @@ where
             .map_err(|_| Refusal::NotFound)?;
         text.parse().map(Self).map_err(|_| Refusal::NotFound)
     }
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for Params {
-    type Rejection = Refusal;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
-        let Ok(RawQuery(query)) = RawQuery::from_request_parts(parts, state).await;
-        Self::parse(query.as_deref().unwrap_or_default())
-    }
-}
-
-/// Reads a worker's answer whole, where its contract is needed.
-pub(crate) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
-    answer::read(body)
 }
 
 #[cfg(test)]

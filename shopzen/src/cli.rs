@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use shopzen_catalog::feed::Format;
-use shopzen_contracts::{Currency, OrderId};
+use shopzen_contracts::{Currency, OrderId, Service};
 use uuid::Uuid;
 
 use crate::roles::Role;
@@ -56,9 +56,7 @@ pub enum Command {
     /// Exit with 0 if the process in this container is ready
     Healthcheck,
     /// Print an access token for an account, for use in scripts
-    Token {
-        email: String,
-    },
+    Token { email: String },
     /// The e-mails that were sent, or kept where there is no mail server
     Mail {
         #[command(subcommand)]
@@ -179,7 +177,7 @@ pub enum MailAction {
 
 #[derive(Clone, Debug, Subcommand)]
 pub enum DeadLettersAction {
-    /// List them, newest first
+    /// List them, oldest first
     Ls {
         /// Of one worker only
         #[arg(long)]
@@ -204,6 +202,19 @@ pub enum WorkerName {
     Notify,
 }
 
+impl From<WorkerName> for Service {
+    fn from(name: WorkerName) -> Self {
+        match name {
+            WorkerName::Auth => Self::Auth,
+            WorkerName::Catalog => Self::Catalog,
+            WorkerName::Orders => Self::Orders,
+            WorkerName::Stock => Self::Stock,
+            WorkerName::Payments => Self::Payments,
+            WorkerName::Notify => Self::Notify,
+        }
+    }
+}
+
 fn order_id(text: &str) -> Result<OrderId, uuid::Error> {
     text.parse().map(OrderId)
 }
@@ -223,7 +234,9 @@ mod tests {
     fn an_empty_command_line_is_up() {
         assert!(Cli::parse_from(["shopzen"]).command.is_none());
         let cli = Cli::parse_from(["shopzen", "up", "--seed", "250", "--json"]);
-        let Some(Command::Up(args)) = cli.command else { panic!("not up") };
+        let Some(Command::Up(args)) = cli.command else {
+            panic!("not up")
+        };
         assert_eq!(args.seed, Seed::Products(250));
         assert!(cli.options.json);
     }

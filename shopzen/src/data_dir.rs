@@ -7,6 +7,7 @@
 //! tools/                  the servers, where they had to be installed
 //! run/                    lock, state.json, NATS' configuration, PostgreSQL's socket
 //! secrets/                passwords, readable by the owner only
+//! seeded.json             what the shop was filled with when it was new
 //! sandbox-gateway.jsonl   the books of the sandbox payment gateway
 //! ```
 
@@ -50,7 +51,9 @@ impl DataDir {
             None => here.join(".shopzen"),
         };
         // Where it exists, its one true name: processes are recognised by it.
-        Ok(Self { root: root.canonicalize().unwrap_or(root) })
+        Ok(Self {
+            root: root.canonicalize().unwrap_or(root),
+        })
     }
 
     /// Creates the folder and its rooms, and takes the lock that keeps a second shop out.
@@ -58,7 +61,12 @@ impl DataDir {
         let next = "choose another folder: --data-dir DIR";
         let fail = format!("the data folder {} cannot be used", self.root.display());
         fs::create_dir_all(&self.root).or_fail(Exit::Config, &fail, next)?;
-        let this = Self { root: self.root.canonicalize().or_fail(Exit::Config, &fail, next)? };
+        let this = Self {
+            root: self
+                .root
+                .canonicalize()
+                .or_fail(Exit::Config, &fail, next)?,
+        };
         this.make_rooms().or_fail(Exit::Config, &fail, next)?;
         let lock = this.lock().or_fail(Exit::Config, &fail, next)?;
         match lock.try_lock() {
@@ -89,11 +97,17 @@ impl DataDir {
     /// Whether a shop holds the lock right now.
     pub fn is_running(&self) -> bool {
         self.run().join("lock").exists()
-            && self.lock().is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+            && self
+                .lock()
+                .is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
     }
 
     fn lock(&self) -> io::Result<File> {
-        OpenOptions::new().create(true).truncate(false).write(true).open(self.run().join("lock"))
+        OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(self.run().join("lock"))
     }
 
     pub fn root(&self) -> &Path {
@@ -124,16 +138,26 @@ impl DataDir {
         self.root.join("secrets")
     }
 
+    /// What the shop was filled with when it was new.
+    pub fn seeded(&self) -> PathBuf {
+        self.root.join("seeded.json")
+    }
+
     pub fn sandbox_journal(&self) -> PathBuf {
         self.root.join("sandbox-gateway.jsonl")
     }
 
     /// Empties the shop; installed tools stay.
     pub fn reset(&self, _held: &Lock) -> Result<(), Failure> {
-        for room in [self.pg(), self.nats(), self.logs(), self.secrets()] {
+        // Not the logs: somebody may want to know why, and one of them may be open for us.
+        for room in [self.pg(), self.nats(), self.secrets()] {
             remove_all(&room)?;
         }
-        for entry in [self.sandbox_journal(), self.run().join("state.json")] {
+        for entry in [
+            self.sandbox_journal(),
+            self.seeded(),
+            self.run().join("state.json"),
+        ] {
             match fs::remove_file(&entry) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(error).or_fail(
@@ -154,7 +178,9 @@ impl DataDir {
 
     /// A secret that was made before.
     pub fn find_secret(&self, name: &str) -> Option<String> {
-        fs::read_to_string(self.secrets().join(name)).ok().map(|text| text.trim_end().to_owned())
+        fs::read_to_string(self.secrets().join(name))
+            .ok()
+            .map(|text| text.trim_end().to_owned())
     }
 
     /// A secret, made at random the first time.
@@ -245,12 +271,18 @@ mod tests {
     #[test]
     fn a_secret_is_made_once_and_is_private() {
         let folder = tempfile::tempdir().unwrap();
-        let (data, _lock) = DataDir::resolve(Some(folder.path())).unwrap().open().unwrap();
+        let (data, _lock) = DataDir::resolve(Some(folder.path()))
+            .unwrap()
+            .open()
+            .unwrap();
         let secret = data.secret("nats-orders").unwrap();
         assert_eq!(data.secret("nats-orders").unwrap(), secret);
         assert_ne!(data.secret("nats-stock").unwrap(), secret);
         let path = data.secrets().join("nats-orders");
-        assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
     }
 
     #[test]

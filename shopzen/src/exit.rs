@@ -44,7 +44,19 @@ pub struct Failure {
 impl Failure {
     /// `what` was tried and how it failed; `next` is what the reader can do about it.
     pub fn new(exit: Exit, what: impl Into<String>, next: impl Into<String>) -> Self {
-        Self { exit, what: what.into(), next: next.into() }
+        Self {
+            exit,
+            what: what.into(),
+            next: next.into(),
+        }
+    }
+
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
+    pub fn next(&self) -> &str {
+        &self.next
     }
 
     pub fn json(&self) -> serde_json::Value {
@@ -54,7 +66,12 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}\n  next: {}", self.what, self.next.replace('\n', "\n        "))
+        write!(
+            f,
+            "{}\n  next: {}",
+            self.what,
+            self.next.replace('\n', "\n        ")
+        )
     }
 }
 

@@ -18,11 +18,11 @@ use crate::{
     exit::{Exit, Failure, OrFail as _},
     roles::Role,
     terminal::Terminal,
-    up::process::wait_until,
+    up::process::Patience,
 };
 
 /// How long the roles of a new shop may take until everything is well. Migrations are in it.
-const READY_LIMIT: Duration = Duration::from_secs(60);
+const READY_LIMIT: Duration = Duration::from_mins(1);
 /// The workers' own limit is ten seconds, and they stop at the same time.
 const STOP_LIMIT: Duration = Duration::from_secs(15);
 /// How long the last requests on the operator's port may take.
@@ -46,39 +46,58 @@ pub async fn start(
     terminal: &Terminal,
 ) -> Result<Hosted, Failure> {
     let process = Process::default();
-    let metrics = ops::record_metrics().or_fail(Exit::Software, "metrics do not start", "report this")?;
+    let metrics =
+        ops::record_metrics().or_fail(Exit::Software, "metrics do not start", "report this")?;
     let mut router = ops::router(process.clone(), metrics.clone());
     // The gateway is the payments worker's outside world, so it stands where that worker is.
     if config.sandbox.enabled && roles.contains(&Role::Worker(Service::Payments)) {
         router = router.merge(sandbox(config)?);
     }
     let listener = listen_for_operators(config).await?;
-    let ops = OpsPort::serve(&process, |process| ops::serve(listener, router, metrics, process));
+    let ops = OpsPort::serve(&process, |process| {
+        ops::serve(listener, router, metrics, process)
+    });
 
     let tasks = TaskTracker::new();
     let (failed, failures) = mpsc::channel(roles.len().max(1));
     for role in roles.iter().copied() {
         expect_role(&process, role);
         let (config, process) = (Arc::clone(config), process.clone());
-        tasks.spawn(keep_running(role, config, process, failed.clone(), terminal.clone()));
+        tasks.spawn(keep_running(
+            role,
+            config,
+            process,
+            failed.clone(),
+            terminal.clone(),
+        ));
     }
-    Ok(Hosted { process, tasks, failures, ops })
+    Ok(Hosted {
+        process,
+        tasks,
+        failures,
+        ops,
+    })
 }
 
 impl Hosted {
     /// Returns once every check is well, or with what is wrong.
     pub async fn wait_until_ready(&mut self) -> Result<(), Failure> {
-        let mut unwell = Vec::new();
         let health = self.process.health.clone();
-        let all_well = wait_until(READY_LIMIT, async || {
-            unwell = health.check().await.into_iter().filter(|check| !check.ok).collect();
-            unwell.is_empty()
-        });
-        let ready = tokio::select! {
-            ready = all_well => ready,
+        let all_well = async {
+            let mut patience = Patience::of(READY_LIMIT);
+            loop {
+                let mut checks = health.check().await;
+                checks.retain(|check| !check.ok);
+                if checks.is_empty() || !patience.lasts().await {
+                    return checks;
+                }
+            }
+        };
+        let unwell = tokio::select! {
+            unwell = all_well => unwell,
             failure = self.failures.recv() => return Err(failure.unwrap_or_else(nothing_runs)),
         };
-        if ready {
+        if unwell.is_empty() {
             return Ok(());
         }
         let complaints: Vec<String> = unwell
@@ -128,7 +147,10 @@ impl OpsPort {
         F: Future<Output = std::io::Result<()>> + Send + 'static,
     {
         let shutdown = CancellationToken::new();
-        let own = Process { shutdown: shutdown.clone(), health: process.health.clone() };
+        let own = Process {
+            shutdown: shutdown.clone(),
+            health: process.health.clone(),
+        };
         let served = serve(own);
         let task = tokio::spawn(async move {
             if let Err(error) = served.await {
@@ -168,11 +190,14 @@ pub fn sandbox(config: &Config) -> Result<axum::Router, Failure> {
 
 /// Until a worker has said how it is, it is not well.
 fn expect_role(process: &Process, role: Role) {
-    if let Role::Worker(service) = role {
-        // The worker puts its own check in the place of this one.
-        let check = format!("{}: stream", service.name());
-        process.health.register(check, async || Err("the role has not started yet".to_owned()));
-    }
+    // The role puts its own check in the place of this one.
+    let check = match role {
+        Role::Worker(service) => format!("{}: stream", service.name()),
+        Role::Edge => "edge: nats".to_owned(),
+    };
+    process.health.register(check, async || {
+        Err("the role has not started yet".to_owned())
+    });
 }
 
 /// A role that panics is started again; one that cannot start says why, and that is the end.
@@ -195,7 +220,9 @@ async fn keep_running(
             }
             Err(panic) => {
                 tracing::error!(%role, %panic, "a role fell over");
-                terminal.warn(format!("{role} fell over and is started again; the log says why"));
+                terminal.warn(format!(
+                    "{role} fell over and is started again; the log says why"
+                ));
                 tokio::select! {
                     () = process.shutdown.cancelled() => return,
                     () = sleep_until(Instant::now() + RETRY_PERIOD) => {}
@@ -207,23 +234,73 @@ async fn keep_running(
 
 /// One role, until shutdown.
 async fn run(role: Role, config: Arc<Config>, process: Process) -> Result<(), Failure> {
-    let Some(bus) = connect(&config.login(role), &process.shutdown).await else { return Ok(()) };
+    let Some(bus) = connect(&config.login(role), &process.shutdown).await else {
+        return Ok(());
+    };
     let ended = match role {
-        Role::Worker(Service::Auth) => Ok(()),
-        Role::Worker(Service::Catalog) => Ok(()),
+        Role::Worker(Service::Auth) => {
+            Box::pin(shopzen_auth::worker(config.auth.own.clone()).run(bus, &process)).await
+        }
+        Role::Worker(Service::Catalog) => {
+            Box::pin(shopzen_catalog::worker(config.catalog.own.clone()).run(bus, &process)).await
+        }
         Role::Worker(Service::Orders) => {
             Box::pin(shopzen_orders::worker(config.orders.own.clone()).run(bus, &process)).await
         }
         Role::Worker(Service::Stock) => {
             Box::pin(shopzen_stock::worker(&config.stock.own).run(bus, &process)).await
         }
-        Role::Worker(Service::Payments) => Ok(()),
+        Role::Worker(Service::Payments) => {
+            Box::pin(shopzen_payments::worker(&config.payments.own).run(bus, &process)).await
+        }
         Role::Worker(Service::Notify) => {
             Box::pin(shopzen_notify::worker(config.notify.own.clone()).run(bus, &process)).await
         }
-        Role::Edge => Ok(()),
+        Role::Edge => {
+            let at = config.http.listen;
+            let listener = TcpListener::bind(at).await.or_fail(
+                Exit::TryAgain,
+                format!("the shop's port {at} cannot be opened"),
+                "choose another: http.listen, or --http-port",
+            )?;
+            Box::pin(shopzen_edge::run(config.edge(), listener, bus, &process)).await;
+            Ok(())
+        }
     };
     ended.map_err(|error| cannot_start(role, &error))
+}
+
+/// Brings a worker's database up to date.
+pub async fn migrate(service: Service, config: &Config) -> Result<(), Failure> {
+    let migrated = match service {
+        Service::Auth => {
+            shopzen_auth::worker(config.auth.own.clone())
+                .migrate()
+                .await
+        }
+        Service::Catalog => {
+            shopzen_catalog::worker(config.catalog.own.clone())
+                .migrate()
+                .await
+        }
+        Service::Orders => {
+            shopzen_orders::worker(config.orders.own.clone())
+                .migrate()
+                .await
+        }
+        Service::Stock => shopzen_stock::worker(&config.stock.own).migrate().await,
+        Service::Payments => {
+            shopzen_payments::worker(&config.payments.own)
+                .migrate()
+                .await
+        }
+        Service::Notify => {
+            shopzen_notify::worker(config.notify.own.clone())
+                .migrate()
+                .await
+        }
+    };
+    migrated.map_err(|error| cannot_start(Role::Worker(service), &error))
 }
 
 fn cannot_start(role: Role, error: &StartError) -> Failure {

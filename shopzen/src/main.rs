@@ -1,5 +1,10 @@
 //! The one binary: a shop on this machine, a role of a bigger one, and the operator's commands.
 
+#![expect(
+    unreachable_pub,
+    reason = "a program has no outside: `pub` means for other modules"
+)]
+
 mod cli;
 mod commands;
 mod config;
@@ -28,7 +33,11 @@ fn main() -> ExitCode {
         Err(error) => {
             // Help and the version come this way too.
             let _ = error.print();
-            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+            let exit = if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Ok
+            };
             return ExitCode::from(exit.code());
         }
     };

@@ -14,7 +14,11 @@ pub enum Role {
 impl Role {
     /// The order in which they are started.
     pub fn all() -> Vec<Self> {
-        Service::ALL.into_iter().map(Self::Worker).chain([Self::Edge]).collect()
+        Service::ALL
+            .into_iter()
+            .map(Self::Worker)
+            .chain([Self::Edge])
+            .collect()
     }
 
     pub fn name(self) -> &'static str {
@@ -33,10 +37,16 @@ impl Role {
     }
 
     fn parse(name: &str) -> Result<Self, String> {
-        Self::all().into_iter().find(|role| role.name() == name.trim()).ok_or_else(|| {
-            let known: Vec<&str> = Self::all().into_iter().map(Self::name).collect();
-            format!("there is no role '{name}'; there are {} and all", known.join(", "))
-        })
+        Self::all()
+            .into_iter()
+            .find(|role| role.name() == name.trim())
+            .ok_or_else(|| {
+                let known: Vec<&str> = Self::all().into_iter().map(Self::name).collect();
+                format!(
+                    "there is no role '{name}'; there are {} and all",
+                    known.join(", ")
+                )
+            })
     }
 }
 
@@ -47,8 +57,9 @@ impl fmt::Display for Role {
 }
 
 /// The users of account SHOP in `nats/server.conf`: one for each role, and one for commands.
-pub const NATS_USERS: [&str; 8] =
-    ["auth", "catalog", "orders", "stock", "payments", "notify", "edge", OPERATOR];
+pub const NATS_USERS: [&str; 8] = [
+    "auth", "catalog", "orders", "stock", "payments", "notify", "edge", OPERATOR,
+];
 
 /// Who the operator's commands are.
 pub const OPERATOR: &str = "operator";
@@ -86,6 +97,10 @@ mod tests {
             Role::parse_list("orders, edge").unwrap(),
             [Role::Worker(Service::Orders), Role::Edge]
         );
-        assert!(Role::parse_list("orders,shipping").unwrap_err().contains("shipping"));
+        assert!(
+            Role::parse_list("orders,shipping")
+                .unwrap_err()
+                .contains("shipping")
+        );
     }
 }

@@ -16,7 +16,11 @@ impl Signals {
     /// From here on these signals no longer end the process by themselves.
     pub fn listen() -> Result<Self, Failure> {
         let listen = |kind| {
-            signal(kind).or_fail(Exit::Software, "signals cannot be listened to", "report this")
+            signal(kind).or_fail(
+                Exit::Software,
+                "signals cannot be listened to",
+                "report this",
+            )
         };
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,

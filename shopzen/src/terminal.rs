@@ -1,7 +1,7 @@
 //! What a command says: to a person at a terminal, to a log, or (`--json`) to a program.
 
 use std::{
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, IsTerminal as _},
     time::{Duration, Instant},
 };
 
@@ -28,7 +28,11 @@ impl Terminal {
     pub fn new(json: bool) -> Self {
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let fancy = !json && !plain && io::stdout().is_terminal() && io::stderr().is_terminal();
-        Self { json, fancy, bars: MultiProgress::new() }
+        Self {
+            json,
+            fancy,
+            bars: MultiProgress::new(),
+        }
     }
 
     /// For people only.
@@ -61,7 +65,11 @@ impl Terminal {
         if self.json {
             self.write(io::stderr(), &failure.json().to_string());
         } else {
-            let mark = if self.fancy { "\x1b[31merror:\x1b[0m" } else { "error:" };
+            let mark = if self.fancy {
+                "\x1b[31merror:\x1b[0m"
+            } else {
+                "error:"
+            };
             self.write(io::stderr(), &format!("{mark} {failure}"));
         }
     }
@@ -79,7 +87,12 @@ impl Terminal {
         } else {
             ProgressBar::hidden()
         };
-        Step { terminal: self.clone(), name, spinner, started: Instant::now() }
+        Step {
+            terminal: self.clone(),
+            name,
+            spinner,
+            started: Instant::now(),
+        }
     }
 
     /// A bar over `total` things named `unit`.
@@ -93,11 +106,16 @@ impl Terminal {
             ProgressBar::hidden()
         };
         bar.set_length(total);
-        Progress { terminal: self.clone(), unit, bar, said: Instant::now() }
+        Progress {
+            terminal: self.clone(),
+            unit,
+            bar,
+            said: Instant::now(),
+        }
     }
 
     fn write(&self, mut to: impl io::Write, text: &str) {
-        let write = || {
+        let mut write = || {
             // A reader that went away (`| head`) is no reason to stop a shop.
             let _ = writeln!(to, "{text}");
             let _ = to.flush();
@@ -123,18 +141,26 @@ impl Step {
     /// Says while it runs what takes so long.
     pub fn note(&self, text: &str) {
         if self.terminal.fancy {
-            self.spinner.set_message(format!("{:NAME_WIDTH$} {text}", self.name));
+            self.spinner
+                .set_message(format!("{:NAME_WIDTH$} {text}", self.name));
         } else {
-            self.terminal.line(format!("  … {:NAME_WIDTH$} {text}", self.name));
+            self.terminal
+                .line(format!("  … {:NAME_WIDTH$} {text}", self.name));
         }
     }
 
     pub fn done(self, detail: &str) {
         self.spinner.finish_and_clear();
-        let mark = if self.terminal.fancy { "\x1b[32m✓\x1b[0m" } else { "✓" };
+        let mark = if self.terminal.fancy {
+            "\x1b[32m✓\x1b[0m"
+        } else {
+            "✓"
+        };
         let took = seconds(self.started.elapsed());
-        self.terminal
-            .line(format!("  {mark} {:NAME_WIDTH$} {detail:DETAIL_WIDTH$} {took}", self.name));
+        self.terminal.line(format!(
+            "  {mark} {:NAME_WIDTH$} {detail:DETAIL_WIDTH$} {took}",
+            self.name
+        ));
     }
 }
 
@@ -154,13 +180,15 @@ pub struct Progress {
 }
 
 impl Progress {
-    pub fn advance(&mut self, by: u64, message: &str) {
-        self.bar.inc(by);
+    /// Says where it is now.
+    pub fn set(&mut self, position: u64, message: &str) {
+        self.bar.set_position(position);
         self.bar.set_message(message.to_owned());
         if !self.terminal.fancy && self.said.elapsed() >= PROGRESS_PERIOD {
             self.said = Instant::now();
             let (at, total) = (self.bar.position(), self.bar.length().unwrap_or_default());
-            self.terminal.line(format!("  {at}/{total} {}  {message}", self.unit));
+            self.terminal
+                .line(format!("  {at}/{total} {}  {message}", self.unit));
         }
     }
 }

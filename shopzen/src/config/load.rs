@@ -1,6 +1,6 @@
 //! Lays the sources of settings over each other, and refuses keys that are none.
 
-use std::{collections::BTreeMap, env, ffi::OsString, fs, path::PathBuf};
+use std::{collections::BTreeMap, env, ffi::OsString, fs, net::SocketAddr, path::PathBuf};
 
 use figment::{
     Error, Figment, Metadata, Profile, Provider,
@@ -39,7 +39,12 @@ pub fn load(below: Dict, above: Dict) -> Result<Config, Failure> {
             "correct the path, or unset it",
         ));
     }
-    merge(below, Figment::from(Toml::file_exact(file)), &variables, above)
+    let file = if file.is_file() {
+        Figment::from(Toml::file_exact(file))
+    } else {
+        Figment::new()
+    };
+    merge(below, file, &variables, above)
 }
 
 fn text_of(value: OsString) -> Option<String> {
@@ -87,19 +92,23 @@ impl Provider for Layer {
 }
 
 fn tree(figment: &Figment) -> Result<Dict, Failure> {
-    figment.extract().or_fail(Exit::Config, "shopzen.toml cannot be read", NEXT)
+    figment
+        .extract()
+        .or_fail(Exit::Config, "shopzen.toml cannot be read", NEXT)
 }
 
 /// The first key that the defaults do not have, as `orders.databse_url`. What stands below a key is
 /// the key's own business: it may be a table of whatever the shop likes.
 fn unknown_key(given: &Dict, known: &Dict) -> Option<String> {
-    given.iter().find_map(|(name, section)| match (known.get(name), section) {
-        (Some(Value::Dict(_, known)), Value::Dict(_, given)) => given
-            .keys()
-            .find(|key| !known.contains_key(*key))
-            .map(|key| format!("{name}.{key}")),
-        _ => Some(name.clone()),
-    })
+    given
+        .iter()
+        .find_map(|(name, section)| match (known.get(name), section) {
+            (Some(Value::Dict(_, known)), Value::Dict(_, given)) => given
+                .keys()
+                .find(|key| !known.contains_key(*key))
+                .map(|key| format!("{name}.{key}")),
+            _ => Some(name.clone()),
+        })
 }
 
 /// `SHOPZEN_<SECTION>__<KEY>`, and the same with `_FILE`. Variables without `__` are no settings:
@@ -132,7 +141,7 @@ fn from_environment(variables: &BTreeMap<String, String>, known: &Dict) -> Resul
         // A password of digits is a text all the same.
         let value = match kind {
             Kind::Text => Value::String(Tag::Default, text),
-            _ => text.parse().unwrap_or_else(|never| match never {}),
+            Kind::Other => text.parse().unwrap_or_else(|never| match never {}),
         };
         insert(&mut settings, key, value);
     }
@@ -148,7 +157,9 @@ enum Kind {
 /// `None` where there is no such setting.
 fn kind_of(known: &Dict, path: &str) -> Option<Kind> {
     let mut parts = path.splitn(3, "__");
-    let Value::Dict(_, section) = known.get(parts.next()?)? else { return None };
+    let Value::Dict(_, section) = known.get(parts.next()?)? else {
+        return None;
+    };
     match (section.get(parts.next()?)?, parts.next()) {
         (Value::String(..), None) => Some(Kind::Text),
         (Value::Dict(..), Some(_)) | (_, None) => Some(Kind::Other),
@@ -180,15 +191,18 @@ pub fn of_running_shop(data: &DataDir, state: &State) -> Dict {
     });
     let address = |url: &str| url.trim_start_matches("http://").to_owned();
     if !state.url.is_empty() {
-        settings["http"] = json!({ "listen": address(&state.url) });
+        settings["http"] = json!({ "listen": address(&state.url), "public_url": state.url });
         settings["ops"] = json!({ "listen": address(&state.ops_url) });
+        settings["payments"]["sandbox_url"] = format!("{}/sandbox-gateway", state.ops_url).into();
     }
     for user in NATS_USERS {
         if let Some(password) = data.find_secret(&roles::nats_secret(user)) {
             settings[user]["nats_password"] = password.into();
         }
     }
-    let port = url::Url::parse(&state.postgres.url).ok().and_then(|url| url.port());
+    let port = url::Url::parse(&state.postgres.url)
+        .ok()
+        .and_then(|url| url.port());
     for service in Service::ALL {
         if let (Some(port), Some(password)) =
             (port, data.find_secret(&roles::database_secret(service)))
@@ -198,6 +212,15 @@ pub fn of_running_shop(data: &DataDir, state: &State) -> Dict {
                 Postgres::url(data, port, &name, &password, &name).into();
         }
     }
+    dict(settings)
+}
+
+/// The addresses that were chosen.
+pub fn listening_at(http: SocketAddr, ops: SocketAddr) -> Dict {
+    dict(json!({ "http": { "listen": http }, "ops": { "listen": ops } }))
+}
+
+fn dict(settings: serde_json::Value) -> Dict {
     match Value::serialize(settings) {
         Ok(Value::Dict(_, dict)) => dict,
         _ => Dict::new(),
@@ -209,15 +232,25 @@ mod tests {
     use super::*;
 
     fn with(variables: &[(&str, &str)], toml: &str) -> Result<Config, Failure> {
-        let variables =
-            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        merge(Dict::new(), Figment::from(Toml::string(toml)), &variables, Dict::new())
+        let variables = variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        merge(
+            Dict::new(),
+            Figment::from(Toml::string(toml)),
+            &variables,
+            Dict::new(),
+        )
     }
 
     #[test]
     fn the_environment_wins_over_the_file() {
         let config = with(
-            &[("SHOPZEN_NATS__URL", "nats://a:1"), ("SHOPZEN_LIMITS__ENABLED", "false")],
+            &[
+                ("SHOPZEN_NATS__URL", "nats://a:1"),
+                ("SHOPZEN_LIMITS__ENABLED", "false"),
+            ],
             "[nats]\nurl = \"nats://b:2\"\n[http]\nlisten = \"127.0.0.1:81\"",
         )
         .unwrap();
@@ -229,9 +262,15 @@ mod tests {
     #[test]
     fn an_unknown_key_stops_the_start_and_is_named() {
         let failure = with(&[], "[orders]\ndatabse_url = \"x\"").unwrap_err();
-        assert!(failure.to_string().contains("orders.databse_url"), "{failure}");
+        assert!(
+            failure.to_string().contains("orders.databse_url"),
+            "{failure}"
+        );
         let failure = with(&[("SHOPZEN_ORDERS__DATABSE_URL", "x")], "").unwrap_err();
-        assert!(failure.to_string().contains("SHOPZEN_ORDERS__DATABSE_URL"), "{failure}");
+        assert!(
+            failure.to_string().contains("SHOPZEN_ORDERS__DATABSE_URL"),
+            "{failure}"
+        );
         assert_eq!(failure.exit, Exit::Config);
     }
 
@@ -260,6 +299,10 @@ mod tests {
 
     #[test]
     fn variables_of_the_launcher_are_no_settings() {
-        with(&[("SHOPZEN_TOOLS_DIR", "/tmp"), ("SHOPZEN_RUN_AS", "nobody")], "").unwrap();
+        with(
+            &[("SHOPZEN_TOOLS_DIR", "/tmp"), ("SHOPZEN_RUN_AS", "nobody")],
+            "",
+        )
+        .unwrap();
     }
 }

@@ -8,33 +8,34 @@
 mod load;
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
 };
 
 use serde::{Deserialize, Serialize};
-use shopzen_chassis::{DatabaseConfig, NatsLogin, Secret, telemetry::TelemetryConfig};
+use shopzen_chassis::{NatsLogin, Secret, telemetry::TelemetryConfig};
 
 use shopzen_contracts::Service;
 
-pub use self::load::{Dict, load, of_running_shop};
+pub use self::load::{Dict, listening_at, load, of_running_shop};
 use crate::roles::{OPERATOR, Role};
 
 /// Every setting there is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Config {
     pub nats: NatsConfig,
-    pub http: ListenConfig,
-    pub ops: ListenConfig,
+    /// Of the edge: the shop for shoppers and partners.
+    pub http: shopzen_edge::Config,
+    pub ops: OpsConfig,
     pub telemetry: TelemetryConfig,
-    pub limits: LimitsConfig,
+    pub limits: shopzen_edge::Limits,
     pub sandbox: SandboxConfig,
     pub postgres: PostgresConfig,
-    pub auth: RoleConfig<DatabaseConfig>,
-    pub catalog: RoleConfig<DatabaseConfig>,
+    pub auth: RoleConfig<shopzen_auth::Config>,
+    pub catalog: RoleConfig<shopzen_catalog::Config>,
     pub orders: RoleConfig<shopzen_orders::Config>,
     pub stock: RoleConfig<shopzen_stock::Config>,
-    pub payments: RoleConfig<DatabaseConfig>,
+    pub payments: RoleConfig<shopzen_payments::Config>,
     pub notify: RoleConfig<shopzen_notify::Config>,
     pub edge: RoleConfig<NoMore>,
     pub operator: RoleConfig<NoMore>,
@@ -46,15 +47,10 @@ pub struct NatsConfig {
     pub url: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ListenConfig {
-    pub listen: SocketAddr,
-}
-
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct LimitsConfig {
-    /// Whether clients that ask too often are told to wait.
-    pub enabled: bool,
+pub struct OpsConfig {
+    /// Where operators find health and metrics. Never public: nobody has to sign in there.
+    pub listen: SocketAddr,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -90,22 +86,33 @@ pub const OPS_PORT: u16 = 9090;
 
 impl<C: Default> RoleConfig<C> {
     fn of(user: &str) -> Self {
-        Self { nats_user: user.to_owned(), nats_password: Secret::default(), own: C::default() }
+        Self {
+            nats_user: user.to_owned(),
+            nats_password: Secret::default(),
+            own: C::default(),
+        }
     }
 }
 
 impl Default for Config {
     fn default() -> Self {
-        let loopback =
-            |port| ListenConfig { listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port) };
         Self {
-            nats: NatsConfig { url: "nats://127.0.0.1:4222".to_owned() },
-            http: loopback(HTTP_PORT),
-            ops: loopback(OPS_PORT),
+            nats: NatsConfig {
+                url: "nats://127.0.0.1:4222".to_owned(),
+            },
+            http: shopzen_edge::Config::default(),
+            ops: OpsConfig {
+                listen: (Ipv4Addr::LOCALHOST, OPS_PORT).into(),
+            },
             telemetry: TelemetryConfig::default(),
-            limits: LimitsConfig { enabled: true },
-            sandbox: SandboxConfig { enabled: true, journal: PathBuf::new() },
-            postgres: PostgresConfig { admin_url: Secret::default() },
+            limits: shopzen_edge::Limits::default(),
+            sandbox: SandboxConfig {
+                enabled: true,
+                journal: PathBuf::new(),
+            },
+            postgres: PostgresConfig {
+                admin_url: Secret::default(),
+            },
             auth: RoleConfig::of("auth"),
             catalog: RoleConfig::of("catalog"),
             orders: RoleConfig::of("orders"),
@@ -141,6 +148,14 @@ impl Config {
             Role::Worker(Service::Payments) => self.login_of(&self.payments),
             Role::Worker(Service::Notify) => self.login_of(&self.notify),
             Role::Edge => self.login_of(&self.edge),
+        }
+    }
+
+    /// The edge's settings, which stand in two sections.
+    pub fn edge(&self) -> shopzen_edge::Config {
+        shopzen_edge::Config {
+            limits: self.limits.clone(),
+            ..self.http.clone()
         }
     }
 

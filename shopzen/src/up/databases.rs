@@ -30,9 +30,22 @@ pub async fn ensure(admin_url: &str, accounts: &[Account]) -> Result<(), Failure
 async fn ensure_all(admin: &mut PgConnection, accounts: &[Account]) -> Result<(), sqlx::Error> {
     let have = load_roles_and_databases(admin).await?;
     for account in accounts {
-        let Account { role, password, database } = account;
-        let verb = if have.roles.contains(role) { "ALTER" } else { "CREATE" };
-        run(admin, &format!("{verb} ROLE %I LOGIN PASSWORD %L"), &[role, password]).await?;
+        let Account {
+            role,
+            password,
+            database,
+        } = account;
+        let verb = if have.roles.contains(role) {
+            "ALTER"
+        } else {
+            "CREATE"
+        };
+        run(
+            admin,
+            &format!("{verb} ROLE %I LOGIN PASSWORD %L"),
+            &[role, password],
+        )
+        .await?;
         if have.databases.contains(database) {
             run(admin, "ALTER DATABASE %I OWNER TO %I", &[database, role]).await?;
         } else {
@@ -52,20 +65,29 @@ struct Existing {
 }
 
 async fn load_roles_and_databases(admin: &mut PgConnection) -> Result<Existing, sqlx::Error> {
-    let roles =
-        sqlx::query_scalar("SELECT rolname::text FROM pg_roles").fetch_all(&mut *admin).await?;
-    let databases =
-        sqlx::query_scalar("SELECT datname::text FROM pg_database").fetch_all(admin).await?;
+    let roles = sqlx::query_scalar("SELECT rolname::text FROM pg_roles")
+        .fetch_all(&mut *admin)
+        .await?;
+    let databases = sqlx::query_scalar("SELECT datname::text FROM pg_database")
+        .fetch_all(admin)
+        .await?;
     Ok(Existing { roles, databases })
 }
 
 /// Runs a statement that takes no parameters. `%I` stands for a name and `%L` for a text; the
 /// server itself puts them in quotes.
-async fn run(admin: &mut PgConnection, template: &str, values: &[&String]) -> Result<(), sqlx::Error> {
+async fn run(
+    admin: &mut PgConnection,
+    template: &str,
+    values: &[&String],
+) -> Result<(), sqlx::Error> {
     let statement: String = sqlx::query_scalar("SELECT format($1, VARIADIC $2::text[])")
         .bind(template)
         .bind(values)
         .fetch_one(&mut *admin)
         .await?;
-    sqlx::raw_sql(AssertSqlSafe(statement)).execute(admin).await.map(|_| ())
+    sqlx::raw_sql(AssertSqlSafe(statement))
+        .execute(admin)
+        .await
+        .map(|_| ())
 }

@@ -26,12 +26,21 @@ pub async fn start(data: &DataDir, args: &UpArgs, terminal: &Terminal) -> Result
     let log = data.logs().join("up.log");
     files::remove_if_there(&log);
     let output = files::open_log(&log).or_fail(Exit::Config, "no log can be written", next)?;
-    let errors = output.try_clone().or_fail(Exit::Config, "no log can be written", next)?;
+    let errors = output
+        .try_clone()
+        .or_fail(Exit::Config, "no log can be written", next)?;
     let program = env::current_exe().or_fail(Exit::Software, "this program is not found", next)?;
 
     let mut command = Command::new(program);
-    command.arg("--data-dir").arg(data.root()).arg("up").args(["--seed", &args.seed.to_string()]);
-    for (flag, port) in [("--http-port", args.http_port), ("--ops-port", args.ops_port)] {
+    command
+        .arg("--data-dir")
+        .arg(data.root())
+        .arg("up")
+        .args(["--seed", &args.seed.to_string()]);
+    for (flag, port) in [
+        ("--http-port", args.http_port),
+        ("--ops-port", args.ops_port),
+    ] {
         if let Some(port) = port {
             command.arg(flag).arg(port.to_string());
         }
@@ -46,11 +55,13 @@ pub async fn start(data: &DataDir, args: &UpArgs, terminal: &Terminal) -> Result
     command.process_group(0);
     let step = terminal.step("shop");
     let mut child =
-        command.spawn().or_fail(Exit::Unavailable, "the shop cannot be started", next)?;
+        command
+            .spawn()
+            .or_fail(Exit::Unavailable, "the shop cannot be started", next)?;
 
     let pid = child.id();
     let mut ended = None;
-    process::wait_until(super::START_LIMIT, async || {
+    process::wait_until(super::START_LIMIT, || {
         ended = child.try_wait().ok().flatten();
         ended.is_some() || State::read(&data).is_some_and(|state| state.pid == pid && state.ready)
     })
@@ -64,8 +75,6 @@ pub async fn start(data: &DataDir, args: &UpArgs, terminal: &Terminal) -> Result
     }
     let state = wait_until_ready(&data).await?;
     step.done(&format!("runs in the background (pid {pid})"));
-    terminal.result(&state, || {
-        banner::text(&state)
-    });
+    terminal.result(&state, || banner::text(&state));
     Ok(())
 }

@@ -26,13 +26,20 @@ pub fn merge<'a>(pages: impl IntoIterator<Item = (&'a str, &'a str)>) -> String 
                     name.clone_into(&mut current);
                 }
                 let sample = labelled(line, process);
-                families.entry(current.clone()).or_default().samples.push(sample);
+                families
+                    .entry(current.clone())
+                    .or_default()
+                    .samples
+                    .push(sample);
             }
         }
     }
     let mut text = String::new();
     for family in families.into_values() {
-        for line in [family.help, family.kind].into_iter().filter(|line| !line.is_empty()) {
+        for line in [family.help, family.kind]
+            .into_iter()
+            .filter(|line| !line.is_empty())
+        {
             let _ = writeln!(text, "{line}");
         }
         for sample in family.samples {

@@ -63,7 +63,9 @@ pub fn check_passage(path: &Path, uid: u32, gid: u32) -> Result<(), PathBuf> {
     let mut folders: Vec<&Path> = path.ancestors().skip(1).collect();
     folders.reverse();
     for folder in folders {
-        let Ok(metadata) = fs::metadata(folder) else { continue };
+        let Ok(metadata) = fs::metadata(folder) else {
+            continue;
+        };
         let bit = if metadata.uid() == uid {
             OWNER
         } else if metadata.gid() == gid {
@@ -93,7 +95,10 @@ mod tests {
         let shut = open.join("shut");
         fs::create_dir_all(&shut).unwrap();
         fs::set_permissions(&shut, fs::Permissions::from_mode(0o700)).unwrap();
-        assert_eq!(check_passage(&shut.join("pg"), NOBODY, NOBODY), Err(shut.clone()));
+        assert_eq!(
+            check_passage(&shut.join("pg"), NOBODY, NOBODY),
+            Err(shut.clone())
+        );
         assert_eq!(check_passage(&shut, NOBODY, NOBODY), Ok(()));
     }
 

@@ -12,8 +12,10 @@ use crate::{
 
 /// First in good order, then by force. The kernel has asked them to stop when their parent died,
 /// so mostly this only waits.
-const SERVER: [(Signal, Duration); 2] =
-    [(Signal::SIGTERM, Duration::from_secs(15)), (Signal::SIGKILL, Duration::from_secs(5))];
+const SERVER: [(Signal, Duration); 2] = [
+    (Signal::SIGTERM, Duration::from_secs(15)),
+    (Signal::SIGKILL, Duration::from_secs(5)),
+];
 /// `SIGINT` is PostgreSQL's fast shutdown, `SIGQUIT` its immediate one.
 const POSTGRES: [(Signal, Duration); 3] = [
     (Signal::SIGINT, Duration::from_secs(30)),
@@ -48,7 +50,9 @@ async fn stop_one(
     if pid == std::process::id() || !process::has_argument_in(pid, belonging) {
         return;
     }
-    terminal.warn(format!("{name} (pid {pid}) is left from an earlier shop and is stopped"));
+    terminal.warn(format!(
+        "{name} (pid {pid}) is left from an earlier shop and is stopped"
+    ));
     if !process::stop(pid, steps).await {
         terminal.warn(format!("{name} (pid {pid}) cannot be stopped"));
     }

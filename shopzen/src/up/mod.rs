@@ -3,7 +3,8 @@
 mod banner;
 pub mod databases;
 mod detach;
-mod files;
+mod exposition;
+pub mod files;
 mod leftovers;
 mod nats;
 mod ports;
@@ -18,30 +19,29 @@ pub mod tools;
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use figment::value::{Dict, Value};
-use serde_json::json;
-use shopzen_chassis::telemetry::{self, LogTo};
+use shopzen_chassis::{
+    Bus, streams,
+    telemetry::{self, LogTo},
+};
 use shopzen_contracts::Service;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    ports::Wish,
     servers::{Servers, Setting, Watched},
     spawn::Spawner,
     split::Split,
-    state::{Server, SharedState, State},
+    state::{SharedState, State},
     tools::Needed,
 };
 use crate::{
     cli::{Options, UpArgs},
-    config::{self, Config, HTTP_PORT, OPS_PORT},
-    data_dir::{DataDir, Lock},
+    config::{self, Config, Dict, HTTP_PORT, OPS_PORT},
+    data_dir::DataDir,
     exit::{Exit, Failure, OrFail as _},
     host::{self, Hosted},
     roles::Role,
@@ -51,9 +51,9 @@ use crate::{
 };
 
 /// How often the logs are looked at for their length.
-const LOG_CHECK_PERIOD: Duration = Duration::from_secs(60);
+const LOG_CHECK_PERIOD: Duration = Duration::from_mins(1);
 /// How long a shop that is being started by somebody else may take.
-const START_LIMIT: Duration = Duration::from_secs(600);
+const START_LIMIT: Duration = Duration::from_mins(10);
 
 /// Starts the shop, and returns when it has stopped.
 pub async fn up(args: &UpArgs, options: &Options, terminal: &Terminal) -> Result<(), Failure> {
@@ -74,23 +74,40 @@ pub async fn up(args: &UpArgs, options: &Options, terminal: &Terminal) -> Result
     let began = Instant::now();
     let (data, lock) = data.open()?;
     let mut signals = Signals::listen()?;
-    let running = tokio::select! {
-        running = start(args, &data, &lock, terminal) => running?,
-        () = signals.next() => {
-            // The kernel tells what was started to stop; the next start waits for it.
-            return Err(Failure::new(Exit::TryAgain, "stopped while starting", "start it again"));
-        }
-    };
-    let state = running.state.get();
-    terminal.result(&state, || {
-        format!("{}\nReady in {}", banner::text(&state), seconds(began.elapsed()))
-    });
+    terminal.line(format!("ShopZen {}", env!("CARGO_PKG_VERSION")));
+    leftovers::stop(&data, &lock, terminal).await;
+    if args.reset {
+        data.reset(&lock)?;
+    }
+    let settings = config::load(Dict::new(), Dict::new())?;
+    let _telemetry = start_telemetry(&data, &settings)?;
 
-    running.until(&mut signals).await;
+    let mut shop = tokio::select! {
+        shop = Shop::with_servers(args, data, settings, terminal) => shop?,
+        // The kernel tells what was started to stop, and the next start waits for it.
+        () = signals.next() => return Err(interrupted()),
+    };
+    let opened = tokio::select! {
+        opened = shop.open(args) => opened,
+        () = signals.next() => Err(interrupted()),
+    };
+    let ended = match opened {
+        Ok(state) => {
+            terminal.result(&state, || {
+                format!(
+                    "{}\nReady in {}",
+                    banner::text(&state),
+                    seconds(began.elapsed())
+                )
+            });
+            shop.until_stopped(&mut signals).await
+        }
+        Err(failure) => Err(failure),
+    };
     let stopping = Instant::now();
-    let kill = running.kill.clone();
+    let kill = shop.kill.clone();
     tokio::select! {
-        () = running.stop(&data) => {
+        () = shop.stop() => {
             terminal.line(format!("stopped in {}, data kept", seconds(stopping.elapsed())));
         }
         () = signals.next() => {
@@ -99,14 +116,22 @@ pub async fn up(args: &UpArgs, options: &Options, terminal: &Terminal) -> Result
         }
     }
     drop(lock);
-    Ok(())
+    ended
+}
+
+fn interrupted() -> Failure {
+    Failure::new(Exit::TryAgain, "stopped while starting", "start it again")
 }
 
 /// Waits until the shop that somebody else starts is ready, and shows it.
 async fn already_running(data: &DataDir, terminal: &Terminal) -> Result<(), Failure> {
     let state = wait_until_ready(data).await?;
     terminal.result(&state, || {
-        format!("already running (pid {})\n{}", state.pid, banner::text(&state))
+        format!(
+            "already running (pid {})\n{}",
+            state.pid,
+            banner::text(&state)
+        )
     });
     Ok(())
 }
@@ -114,7 +139,7 @@ async fn already_running(data: &DataDir, terminal: &Terminal) -> Result<(), Fail
 /// The state of a running shop, once it is ready.
 async fn wait_until_ready(data: &DataDir) -> Result<State, Failure> {
     let mut ready = None;
-    process::wait_until(START_LIMIT, async || {
+    process::wait_until(START_LIMIT, || {
         ready = State::read(data).filter(|state| state.ready && process::is_alive(state.pid));
         ready.is_some() || !data.is_running()
     })
@@ -128,14 +153,18 @@ async fn wait_until_ready(data: &DataDir) -> Result<State, Failure> {
     })
 }
 
-/// A shop that is up.
-struct Running {
-    state: SharedState,
-    servers: Watched,
-    roles: Roles,
-    kill: CancellationToken,
+/// A shop, from its servers up.
+struct Shop {
     data: DataDir,
-    _telemetry: telemetry::Telemetry,
+    terminal: Terminal,
+    spawner: Spawner,
+    state: SharedState,
+    config: Arc<Config>,
+    /// Ports that were given away.
+    taken: Vec<u16>,
+    servers: Watched,
+    roles: Option<Roles>,
+    kill: CancellationToken,
 }
 
 /// Where the roles run.
@@ -144,103 +173,148 @@ enum Roles {
     Apart(Split),
 }
 
-async fn start(
-    args: &UpArgs,
-    data: &DataDir,
-    lock: &Lock,
-    terminal: &Terminal,
-) -> Result<Running, Failure> {
-    terminal.line(format!("ShopZen {}", env!("CARGO_PKG_VERSION")));
-    leftovers::stop(data, lock, terminal).await;
-    if args.reset {
-        data.reset(lock)?;
+impl Shop {
+    /// Starts what the shop stands on.
+    async fn with_servers(
+        args: &UpArgs,
+        data: DataDir,
+        settings: Config,
+        terminal: &Terminal,
+    ) -> Result<Self, Failure> {
+        let spawner = Spawner::start().or_fail(
+            Exit::Unavailable,
+            "no thread can be started",
+            "check the limits of this user",
+        )?;
+        let needed = Needed {
+            nats: std::env::var_os("SHOPZEN_NATS__URL").is_none(),
+            postgres: settings
+                .databases()
+                .iter()
+                .any(|(_, url)| url.expose().is_empty()),
+            postgres_major: postgres::data_major(&data),
+        };
+        let mut taken = Vec::new();
+        let http = ports::Asked {
+            what: "HTTP",
+            configured: settings.http.listen,
+            flag: ("--http-port", args.http_port),
+            usual: HTTP_PORT,
+        };
+        let ops = ports::Asked {
+            what: "operators",
+            configured: settings.ops.listen,
+            flag: ("--ops-port", args.ops_port),
+            usual: OPS_PORT,
+        };
+        let http = http.choose(&mut taken, terminal)?;
+        let ops = ops.choose(&mut taken, terminal)?;
+
+        let setting = Setting {
+            data: &data,
+            spawner: &spawner,
+            terminal,
+        };
+        let servers = Servers::start(setting, needed, &mut taken).await?;
+        let state = State {
+            url: format!("http://{http}"),
+            ops_url: format!("http://{ops}"),
+            nats: servers.nats_state(&settings.nats.url),
+            postgres: servers.postgres_state(),
+            roles: BTreeMap::new(),
+            pid: std::process::id(),
+            ready: false,
+            data_dir: data.root().to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            demo: false,
+            sku: None,
+        };
+        let state = SharedState::new(data.clone(), state).or_fail(
+            Exit::Config,
+            "state.json cannot be written",
+            "check who owns the data folder",
+        )?;
+        let mut config = config::load(
+            config::of_running_shop(&data, &state.get()),
+            config::listening_at(http, ops),
+        )?;
+        // Anybody knows their passwords.
+        config.auth.own.demo_accounts &= http.ip().is_loopback();
+        let kill = CancellationToken::new();
+        Ok(Self {
+            servers: servers.watch(&spawner, terminal, &state, &kill),
+            data,
+            terminal: terminal.clone(),
+            spawner,
+            state,
+            config: Arc::new(config),
+            taken,
+            roles: None,
+            kill,
+        })
     }
-    let settings = config::load(Dict::new(), Dict::new())?;
-    let telemetry = start_telemetry(data, &settings)?;
-    let spawner = Spawner::start().or_fail(
-        Exit::Unavailable,
-        "no thread can be started",
-        "check the limits of this user",
-    )?;
-    let needed = Needed {
-        nats: std::env::var_os("SHOPZEN_NATS__URL").is_none(),
-        postgres: settings.databases().iter().any(|(_, url)| url.expose().is_empty()),
-        postgres_major: postgres::data_major(data),
-    };
 
-    let mut taken = Vec::new();
-    let http = choose_address("HTTP", settings.http.listen, args.http_port, "--http-port", HTTP_PORT, &mut taken, terminal)?;
-    let ops = choose_address("operators", settings.ops.listen, args.ops_port, "--ops-port", OPS_PORT, &mut taken, terminal)?;
-
-    let setting = Setting { data, spawner: &spawner, terminal };
-    let servers = Servers::start(setting, needed, &mut taken).await?;
-    let state = State {
-        url: format!("http://{http}"),
-        ops_url: format!("http://{ops}"),
-        nats: servers.nats.as_ref().map_or_else(
-            || Server { pid: None, url: settings.nats.url.clone() },
-            |nats| Server { pid: nats.pid(), url: format!("nats://127.0.0.1:{}", nats.port) },
-        ),
-        postgres: servers.postgres.as_ref().map_or_else(
-            || Server { pid: None, url: String::new() },
-            |postgres| Server {
-                pid: postgres.pid(),
-                url: postgres::Postgres::public_url(postgres.port),
-            },
-        ),
-        roles: BTreeMap::new(),
-        pid: std::process::id(),
-        ready: false,
-        data_dir: data.root().to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        demo: false,
-        sku: None,
-    };
-    let state = SharedState::new(data.clone(), state).or_fail(
-        Exit::Config,
-        "state.json cannot be written",
-        "check who owns the data folder",
-    )?;
-    let kill = CancellationToken::new();
-    let servers = servers.watch(&spawner, terminal, &state, &kill);
-    let config = Arc::new(config::load(
-        config::of_running_shop(data, &state.get()),
-        listening_at(http, ops),
-    )?);
-    let roles = if args.split {
-        Roles::Apart(Split::start(setting, &config, &state, &kill, &mut taken).await?)
-    } else {
-        Roles::Here(start_here(&config, &state, terminal).await?)
-    };
-    seed::first_run(args.seed, &config, &state, terminal).await?;
-    state.change(|state| state.ready = true);
-    Ok(Running { state, servers, roles, kill, data: data.clone(), _telemetry: telemetry })
-}
-
-/// All roles in this process.
-async fn start_here(
-    config: &Arc<Config>,
-    state: &SharedState,
-    terminal: &Terminal,
-) -> Result<Hosted, Failure> {
-    let step = terminal.step("roles");
-    let roles = Role::all();
-    let hosted = host::start(&roles, config, terminal).await?;
-    hosted.wait_until_ready().await?;
-    state.change(|state| {
-        for role in &roles {
-            let pid = std::process::id();
-            state.roles.insert(role.name().to_owned(), state::Role { pid });
+    /// Starts the roles, and fills the shop the first time.
+    async fn open(&mut self, args: &UpArgs) -> Result<State, Failure> {
+        ensure_streams(&self.config).await?;
+        if args.split {
+            let Self {
+                data,
+                spawner,
+                terminal,
+                config,
+                state,
+                kill,
+                taken,
+                ..
+            } = self;
+            let setting = Setting {
+                data,
+                spawner,
+                terminal,
+            };
+            let split = Split::start(setting, config, state, kill, taken).await?;
+            self.roles = Some(Roles::Apart(split));
+        } else {
+            self.start_here().await?;
         }
-    });
-    let names: Vec<&str> = roles.into_iter().map(Role::name).collect();
-    step.done(&names.join(" "));
-    Ok(hosted)
-}
+        seed::first_run(
+            args.seed,
+            &self.data,
+            &self.config,
+            &self.state,
+            &self.terminal,
+        )
+        .await?;
+        self.state.change(|state| state.ready = true);
+        Ok(self.state.get())
+    }
 
-impl Running {
-    /// Returns when somebody asks us to stop.
-    async fn until(&self, signals: &mut Signals) {
+    /// All roles in this process.
+    async fn start_here(&mut self) -> Result<(), Failure> {
+        let step = self.terminal.step("roles");
+        let roles = Role::all();
+        let hosted = host::start(&roles, &self.config, &self.terminal).await?;
+        // Kept at once, so that they are stopped in good order even if they do not become ready.
+        let Roles::Here(hosted) = self.roles.insert(Roles::Here(hosted)) else {
+            return Ok(());
+        };
+        hosted.wait_until_ready().await?;
+        self.state.change(|state| {
+            for role in &roles {
+                let pid = std::process::id();
+                state
+                    .roles
+                    .insert(role.name().to_owned(), state::Role { pid });
+            }
+        });
+        let names: Vec<&str> = roles.into_iter().map(Role::name).collect();
+        step.done(&names.join(" "));
+        Ok(())
+    }
+
+    /// Returns when somebody asks us to stop, or a role has failed for good.
+    async fn until_stopped(&mut self, signals: &mut Signals) -> Result<(), Failure> {
         let look_after_logs = async {
             let mut ticks = interval(LOG_CHECK_PERIOD);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -251,55 +325,61 @@ impl Running {
                 }
             }
         };
+        let a_role_fails = async {
+            match &mut self.roles {
+                Some(Roles::Here(hosted)) => hosted.failed().await,
+                // Those are watched like servers.
+                Some(Roles::Apart(_)) | None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            () = signals.next() => {}
-            () = look_after_logs => {}
+            () = signals.next() => Ok(()),
+            () = look_after_logs => Ok(()),
+            failure = a_role_fails => Err(failure),
         }
     }
 
     /// First the roles, which still need the servers; then NATS, then PostgreSQL.
-    async fn stop(self, data: &DataDir) {
+    async fn stop(self) {
         match self.roles {
-            Roles::Here(hosted) => hosted.stop().await,
-            Roles::Apart(split) => split.stop().await,
+            Some(Roles::Here(hosted)) => hosted.stop().await,
+            Some(Roles::Apart(split)) => split.stop().await,
+            None => {}
         }
         self.servers.stop().await;
-        state::forget(data);
+        state::forget(&self.data);
     }
+}
+
+/// Each worker sees to its own stream. All at once and before, none finds the stream of another
+/// missing for the first second of a new shop.
+async fn ensure_streams(config: &Config) -> Result<(), Failure> {
+    let next = "check nats.url and operator.nats_password, then `shopzen streams check`";
+    let bus = Bus::connect(&config.operator_login()).await.or_fail(
+        Exit::Unavailable,
+        "NATS does not let the operator in",
+        next,
+    )?;
+    for service in Service::ALL {
+        streams::ensure(&bus.admin(), service).await.or_fail(
+            Exit::Config,
+            "the streams cannot be made",
+            next,
+        )?;
+    }
+    Ok(())
 }
 
 fn start_telemetry(data: &DataDir, settings: &Config) -> Result<telemetry::Telemetry, Failure> {
     let next = "check the telemetry settings and who owns the data folder";
-    let log = files::open_log(&data.logs().join("shopzen.log"))
-        .or_fail(Exit::Config, "the log cannot be opened", next)?;
-    telemetry::start(&settings.telemetry, "shop", LogTo::File(log))
-        .or_fail(Exit::Config, "the telemetry cannot be started", next)
-}
-
-/// The address that was asked for on the command line or in the settings, or the usual one, or
-/// the next that is free.
-fn choose_address(
-    what: &str,
-    configured: SocketAddr,
-    flag: Option<u16>,
-    flag_name: &'static str,
-    usual: u16,
-    taken: &mut Vec<u16>,
-    terminal: &Terminal,
-) -> Result<SocketAddr, Failure> {
-    let wish = match flag {
-        Some(port) => Wish::Exactly { port, flag: flag_name },
-        None if configured.port() == usual => Wish::About(usual),
-        None => Wish::Exactly { port: configured.port(), flag: flag_name },
-    };
-    let port = ports::choose(what, configured.ip(), wish, taken, terminal)?;
-    Ok(SocketAddr::new(configured.ip(), port))
-}
-
-fn listening_at(http: SocketAddr, ops: SocketAddr) -> Dict {
-    let settings = json!({ "http": { "listen": http }, "ops": { "listen": ops } });
-    match Value::serialize(settings) {
-        Ok(Value::Dict(_, dict)) => dict,
-        _ => Dict::new(),
-    }
+    let log = files::open_log(&data.logs().join("shopzen.log")).or_fail(
+        Exit::Config,
+        "the log cannot be opened",
+        next,
+    )?;
+    telemetry::start(&settings.telemetry, "shop", LogTo::File(log)).or_fail(
+        Exit::Config,
+        "the telemetry cannot be started",
+        next,
+    )
 }

@@ -9,7 +9,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use super::{files, process, spawn::Spawner, supervise::Server};
+use super::{files, process::Patience, spawn::Spawner, supervise::Server};
 use crate::{
     data_dir::DataDir,
     exit::{Exit, Failure, OrFail as _},
@@ -21,7 +21,7 @@ const CONFIGURATION: &str = include_str!("../../../nats/server.conf");
 const PERMISSIONS: &str = include_str!("../../../nats/permissions.conf");
 
 /// A store of many gigabytes is read once before the server answers.
-const START_LIMIT: Duration = Duration::from_secs(120);
+const START_LIMIT: Duration = Duration::from_mins(2);
 /// The server's greeting is one line, sent as soon as somebody connects.
 const GREETING_LIMIT: Duration = Duration::from_secs(1);
 
@@ -51,13 +51,25 @@ impl Nats {
         };
         write().or_fail(
             Exit::Config,
-            format!("NATS' configuration cannot be written to {}", folder.display()),
+            format!(
+                "NATS' configuration cannot be written to {}",
+                folder.display()
+            ),
             "check who owns the data folder",
         )?;
         let mut environment = vec![
-            ("NATS_LISTEN".to_owned(), quoted(&format!("127.0.0.1:{port}"))),
-            ("NATS_MONITOR".to_owned(), quoted(&format!("127.0.0.1:{monitor_port}"))),
-            ("NATS_STORE_DIR".to_owned(), quoted(&data.nats().display().to_string())),
+            (
+                "NATS_LISTEN".to_owned(),
+                quoted(&format!("127.0.0.1:{port}")),
+            ),
+            (
+                "NATS_MONITOR".to_owned(),
+                quoted(&format!("127.0.0.1:{monitor_port}")),
+            ),
+            (
+                "NATS_STORE_DIR".to_owned(),
+                quoted(&data.nats().display().to_string()),
+            ),
         ];
         for user in roles::NATS_USERS.into_iter().chain(["sys"]) {
             let password = data.secret(&roles::nats_secret(user))?;
@@ -75,7 +87,7 @@ impl Nats {
 }
 
 impl Server for Nats {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "nats"
     }
 
@@ -101,19 +113,26 @@ impl Server for Nats {
             format!("{} cannot be started", self.program.display()),
             "`shopzen doctor` looks at the programs it needs",
         )?;
-        let mut ended = None;
-        let answers = process::wait_until(START_LIMIT, async || {
-            ended = child.try_wait().ok().flatten();
-            ended.is_some() || greets(self.port).await
-        })
-        .await;
-        if answers && ended.is_none() {
-            return Ok(child);
-        }
+        let mut patience = Patience::of(START_LIMIT);
+        let ended = loop {
+            if greets(self.port).await {
+                return Ok(child);
+            }
+            let ended = child.try_wait().ok().flatten();
+            if ended.is_some() || !patience.lasts().await {
+                break ended;
+            }
+        };
         let _ = child.start_kill();
-        let end = ended.map_or("it does not answer".to_owned(), |end| format!("it ended: {end}"));
+        let end = ended.map_or("it does not answer".to_owned(), |end| {
+            format!("it ended: {end}")
+        });
         let last = files::tail(&self.log, 5);
-        Err(Failure::new(Exit::Unavailable, format!("NATS did not start; {end}\n{last}"), look))
+        Err(Failure::new(
+            Exit::Unavailable,
+            format!("NATS did not start; {end}\n{last}"),
+            look,
+        ))
     }
 }
 
@@ -123,7 +142,9 @@ async fn greets(port: u16) -> bool {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
         let mut line = [0; 1024];
         let length = stream.read(&mut line).await?;
-        std::io::Result::Ok(String::from_utf8_lossy(line.get(..length).unwrap_or_default()).into_owned())
+        std::io::Result::Ok(
+            String::from_utf8_lossy(line.get(..length).unwrap_or_default()).into_owned(),
+        )
     };
     matches!(
         tokio::time::timeout(GREETING_LIMIT, greeting).await,
@@ -150,7 +171,10 @@ mod tests {
     #[test]
     fn the_configuration_takes_a_password_for_each_user() {
         for user in roles::NATS_USERS {
-            let line = format!("user: {user}, password: $NATS_{}_PASSWORD", user.to_ascii_uppercase());
+            let line = format!(
+                "user: {user}, password: $NATS_{}_PASSWORD",
+                user.to_ascii_uppercase()
+            );
             assert!(CONFIGURATION.contains(&line), "{line}");
         }
     }

@@ -1,6 +1,6 @@
 //! Ports: the usual one, the next free one, or the one that was asked for.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 
 use crate::{
     exit::{Exit, Failure},
@@ -19,6 +19,40 @@ pub enum Wish {
     Near(u16),
     /// This port and no other; 0 is any.
     Exactly { port: u16, flag: &'static str },
+}
+
+/// Where something that the outside knows is wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    pub what: &'static str,
+    pub configured: SocketAddr,
+    /// The flag's name, and what was given with it.
+    pub flag: (&'static str, Option<u16>),
+    /// Where it is unless somebody says otherwise.
+    pub usual: u16,
+}
+
+impl Asked {
+    /// The address that was asked for on the command line, or in the settings; else the usual
+    /// one, or the next that is free.
+    pub fn choose(self, taken: &mut Vec<u16>, terminal: &Terminal) -> Result<SocketAddr, Failure> {
+        let Self {
+            what,
+            configured,
+            flag: (flag, given),
+            usual,
+        } = self;
+        let wish = match given {
+            Some(port) => Wish::Exactly { port, flag },
+            None if configured.port() == usual => Wish::About(usual),
+            None => Wish::Exactly {
+                port: configured.port(),
+                flag,
+            },
+        };
+        let port = choose(what, configured.ip(), wish, taken, terminal)?;
+        Ok(SocketAddr::new(configured.ip(), port))
+    }
 }
 
 /// Finds a port that is free at this address. `taken` are ports that we have given away but that nobody
@@ -49,7 +83,8 @@ pub fn choose(
                 None => any_free(what, at)?,
             };
             if port != usual && matches!(wish, Wish::About(_)) && !taken.contains(&usual) {
-                let owner = listener(usual).map_or_else(String::new, |owner| format!(" by {owner}"));
+                let owner =
+                    listener(usual).map_or_else(String::new, |owner| format!(" by {owner}"));
                 terminal.warn(format!("port {usual} is taken{owner}; {what} gets {port}"));
             }
             port
@@ -79,19 +114,27 @@ fn any_free(what: &str, at: IpAddr) -> Result<u16, Failure> {
 /// Which process listens at a port: `nginx (pid 4242)`. Only Linux tells, and only of our own
 /// processes unless we are root.
 fn listener(port: u16) -> Option<String> {
-    let inode = ["/proc/net/tcp", "/proc/net/tcp6"].iter().find_map(|table| {
-        let table = std::fs::read_to_string(table).ok()?;
-        table.lines().find_map(|line| listening_inode(line, port))
-    })?;
+    let inode = ["/proc/net/tcp", "/proc/net/tcp6"]
+        .iter()
+        .find_map(|table| {
+            let table = std::fs::read_to_string(table).ok()?;
+            table.lines().find_map(|line| listening_inode(line, port))
+        })?;
     let socket = format!("socket:[{inode}]");
     for process in std::fs::read_dir("/proc").ok()?.flatten() {
-        let Ok(files) = std::fs::read_dir(process.path().join("fd")) else { continue };
+        let Ok(files) = std::fs::read_dir(process.path().join("fd")) else {
+            continue;
+        };
         let holds = files
             .flatten()
             .any(|file| std::fs::read_link(file.path()).is_ok_and(|to| to.as_os_str() == &*socket));
         if holds {
             let name = std::fs::read_to_string(process.path().join("comm")).ok()?;
-            return Some(format!("{} (pid {})", name.trim(), process.file_name().display()));
+            return Some(format!(
+                "{} (pid {})",
+                name.trim(),
+                process.file_name().display()
+            ));
         }
     }
     None
@@ -112,6 +155,8 @@ fn listening_inode(line: &str, port: u16) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -121,7 +166,10 @@ mod tests {
     fn a_port_that_was_asked_for_and_is_taken_is_refused_by_name() {
         let holder = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = holder.local_addr().unwrap().port();
-        let wish = Wish::Exactly { port, flag: "--http-port" };
+        let wish = Wish::Exactly {
+            port,
+            flag: "--http-port",
+        };
         let failure = choose("HTTP", LOOPBACK, wish, &mut Vec::new(), &QUIET()).unwrap_err();
         assert_eq!(failure.exit, Exit::TryAgain);
         assert!(failure.to_string().contains(&port.to_string()), "{failure}");
@@ -145,6 +193,9 @@ mod tests {
     fn the_process_that_holds_a_port_is_named() {
         let holder = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let owner = listener(holder.local_addr().unwrap().port()).unwrap();
-        assert!(owner.ends_with(&format!("(pid {})", std::process::id())), "{owner}");
+        assert!(
+            owner.ends_with(&format!("(pid {})", std::process::id())),
+            "{owner}"
+        );
     }
 }

@@ -1,38 +1,56 @@
 //! Processes that are not our children: is it alive, is it the one we mean, make it stop.
 
-use std::{
-    ffi::OsStr,
-    os::unix::ffi::OsStrExt as _,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, path::Path, time::Duration};
 
 use nix::{
     errno::Errno,
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use tokio::time::{Instant, Interval, interval_at};
 
 const POLL_PERIOD: Duration = Duration::from_millis(10);
 
 /// Asks again and again until the answer is yes, or `limit` has passed. Returns the answer.
-pub async fn wait_until(limit: Duration, mut is_so: impl AsyncFnMut() -> bool) -> bool {
-    let end = Instant::now() + limit;
-    let mut ticks = tokio::time::interval(POLL_PERIOD);
+pub async fn wait_until(limit: Duration, mut is_so: impl FnMut() -> bool) -> bool {
+    let mut patience = Patience::of(limit);
     loop {
-        ticks.tick().await;
-        if is_so().await {
+        if is_so() {
             return true;
         }
-        if Instant::now() >= end {
+        if !patience.lasts().await {
             return false;
         }
     }
 }
 
+/// For loops that wait for something.
+#[derive(Debug)]
+pub struct Patience {
+    end: Instant,
+    ticks: Interval,
+}
+
+impl Patience {
+    pub fn of(limit: Duration) -> Self {
+        let now = Instant::now();
+        Self {
+            end: now + limit,
+            ticks: interval_at(now + POLL_PERIOD, POLL_PERIOD),
+        }
+    }
+
+    /// Waits a moment. False when the time is over.
+    pub async fn lasts(&mut self) -> bool {
+        self.ticks.tick().await < self.end
+    }
+}
+
 /// Whether there is such a process; a zombie counts as gone.
 pub fn is_alive(pid: u32) -> bool {
-    let Some(target) = as_pid(pid) else { return false };
+    let Some(target) = as_pid(pid) else {
+        return false;
+    };
     // EPERM: it is there, and belongs to somebody else.
     let exists = matches!(kill(target, None), Ok(()) | Err(Errno::EPERM));
     exists && !is_zombie(pid)
@@ -41,7 +59,10 @@ pub fn is_alive(pid: u32) -> bool {
 fn is_zombie(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat"))
         .ok()
-        .and_then(|stat| stat.rsplit_once(") ").map(|(_, rest)| rest.starts_with('Z')))
+        .and_then(|stat| {
+            stat.rsplit_once(") ")
+                .map(|(_, rest)| rest.starts_with('Z'))
+        })
         .unwrap_or(false)
 }
 
@@ -54,7 +75,10 @@ pub fn signal(pid: u32, signal: Signal) {
 
 /// Never 0 or below: to kill(2) those mean groups, or everybody.
 fn as_pid(pid: u32) -> Option<Pid> {
-    i32::try_from(pid).ok().filter(|pid| *pid > 0).map(Pid::from_raw)
+    i32::try_from(pid)
+        .ok()
+        .filter(|pid| *pid > 0)
+        .map(Pid::from_raw)
 }
 
 /// Whether the process was started with `path`, or something in it, among its arguments. A number
@@ -62,9 +86,9 @@ fn as_pid(pid: u32) -> Option<Pid> {
 pub fn has_argument_in(pid: u32, path: &Path) -> bool {
     let wanted = path.as_os_str().as_bytes();
     match std::fs::read(format!("/proc/{pid}/cmdline")) {
-        Ok(command) => command.split(|byte| *byte == 0).any(|argument| {
-            Path::new(OsStr::from_bytes(argument)).starts_with(path)
-        }),
+        Ok(command) => command
+            .split(|byte| *byte == 0)
+            .any(|argument| Path::new(OsStr::from_bytes(argument)).starts_with(path)),
         Err(_) if cfg!(target_os = "linux") => false,
         // No /proc: ask the system's own tool.
         Err(_) => std::process::Command::new("ps")
@@ -76,7 +100,9 @@ pub fn has_argument_in(pid: u32, path: &Path) -> bool {
 
 /// All processes that work in `folder`, as each of PostgreSQL's does in its data. Linux only.
 pub fn working_in(folder: &Path) -> Vec<u32> {
-    let Ok(processes) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let Ok(processes) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
     processes
         .flatten()
         .filter_map(|process| {
@@ -91,7 +117,7 @@ pub fn working_in(folder: &Path) -> Vec<u32> {
 pub async fn stop(pid: u32, steps: &[(Signal, Duration)]) -> bool {
     for (request, patience) in steps {
         signal(pid, *request);
-        if wait_until(*patience, async || !is_alive(pid)).await {
+        if wait_until(*patience, || !is_alive(pid)).await {
             return true;
         }
     }
@@ -107,10 +133,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("a b");
         std::fs::write(&file, "").unwrap();
-        let mut child =
-            std::process::Command::new("tail").arg("-f").arg(&file).spawn().unwrap();
+        let mut child = std::process::Command::new("tail")
+            .arg("-f")
+            .arg(&file)
+            .spawn()
+            .unwrap();
         let pid = child.id();
-        assert!(wait_until(Duration::from_secs(5), async || has_argument_in(pid, &file)).await);
+        assert!(wait_until(Duration::from_secs(5), || has_argument_in(pid, &file)).await);
         assert!(has_argument_in(pid, folder.path()));
         assert!(!has_argument_in(pid, Path::new("/elsewhere")));
         assert!(is_alive(pid));

@@ -20,12 +20,7 @@ use super::{
     supervise::{self, Server, Watch},
     tools::{self, Needed, Tool},
 };
-use crate::{
-    data_dir::DataDir,
-    exit::Failure,
-    roles,
-    terminal::Terminal,
-};
+use crate::{data_dir::DataDir, exit::Failure, roles, terminal::Terminal};
 
 /// The ports that the servers are given where these are free.
 const NATS_PORT: u16 = 4222;
@@ -38,22 +33,16 @@ const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// The servers that this shop started itself.
 #[derive(Debug)]
 pub struct Servers {
-    pub nats: Option<Started<Nats>>,
-    pub postgres: Option<Started<Postgres>>,
+    nats: Option<Started<Nats>>,
+    postgres: Option<Started<Postgres>>,
 }
 
 /// A server that answers.
 #[derive(Debug)]
-pub struct Started<S> {
+struct Started<S> {
     server: S,
     child: Child,
-    pub port: u16,
-}
-
-impl<S> Started<S> {
-    pub fn pid(&self) -> Option<u32> {
-        self.child.id()
-    }
+    port: u16,
 }
 
 /// What the servers are started with.
@@ -71,13 +60,21 @@ impl Servers {
         needed: Needed,
         taken: &mut Vec<u16>,
     ) -> Result<Self, Failure> {
-        let Setting { data, spawner, terminal } = setting;
+        let Setting {
+            data,
+            spawner,
+            terminal,
+        } = setting;
         let step = terminal.step("tools");
         let (nats, postgres) = tools::provide(data, needed, spawner, &step).await?;
         step.done(&describe(nats.as_ref(), postgres.as_ref()));
 
-        let mut port = |what, usual| ports::choose(what, LOOPBACK, Wish::About(usual), taken, terminal);
-        let nats_ports = (port("NATS", NATS_PORT)?, port("NATS' monitor", NATS_MONITOR_PORT)?);
+        let mut port =
+            |what, usual| ports::choose(what, LOOPBACK, Wish::About(usual), taken, terminal);
+        let nats_ports = (
+            port("NATS", NATS_PORT)?,
+            port("NATS' monitor", NATS_MONITOR_PORT)?,
+        );
         let postgres_port = port("PostgreSQL", POSTGRES_PORT)?;
         let (nats, postgres) = tokio::join!(
             async {
@@ -85,7 +82,9 @@ impl Servers {
                 start_nats(setting, tool, nats_ports).await.map(Some)
             },
             async {
-                let Some(tool) = postgres else { return Ok(None) };
+                let Some(tool) = postgres else {
+                    return Ok(None);
+                };
                 start_postgres(setting, tool, postgres_port).await.map(Some)
             }
         );
@@ -93,19 +92,57 @@ impl Servers {
             (Ok(nats), Ok(postgres)) => Ok(Self { nats, postgres }),
             // What did start ends with this process; better in good order.
             (Ok(nats), Err(failure)) => {
-                Self { nats, postgres: None }.abandon().await;
+                Self {
+                    nats,
+                    postgres: None,
+                }
+                .abandon()
+                .await;
                 Err(failure)
             }
             (Err(failure), Ok(postgres)) => {
-                Self { nats: None, postgres }.abandon().await;
+                Self {
+                    nats: None,
+                    postgres,
+                }
+                .abandon()
+                .await;
                 Err(failure)
             }
             (Err(failure), Err(_)) => Err(failure),
         }
     }
 
+    /// Where NATS is: ours, or the one that was configured.
+    pub fn nats_state(&self, configured: &str) -> ServerState {
+        match &self.nats {
+            Some(nats) => ServerState {
+                pid: nats.child.id(),
+                url: format!("nats://127.0.0.1:{}", nats.port),
+            },
+            None => ServerState {
+                pid: None,
+                url: configured.to_owned(),
+            },
+        }
+    }
+
+    /// Where PostgreSQL is. Where it is not ours, each worker may have another.
+    pub fn postgres_state(&self) -> ServerState {
+        match &self.postgres {
+            Some(postgres) => ServerState {
+                pid: postgres.child.id(),
+                url: Postgres::public_url(postgres.port),
+            },
+            None => ServerState {
+                pid: None,
+                url: String::new(),
+            },
+        }
+    }
+
     /// Stops servers that nobody watches yet.
-    pub async fn abandon(self) {
+    async fn abandon(self) {
         if let Some(nats) = self.nats {
             end(&nats.server, nats.child).await;
         }
@@ -134,9 +171,9 @@ impl Servers {
             on_start,
         };
         Watched {
-            nats: self.nats.map(|started| {
-                Watcher::start(started, base(on_start(|state| &mut state.nats)))
-            }),
+            nats: self
+                .nats
+                .map(|started| Watcher::start(started, base(on_start(|state| &mut state.nats)))),
             postgres: self.postgres.map(|started| {
                 Watcher::start(started, base(on_start(|state| &mut state.postgres)))
             }),
@@ -172,10 +209,16 @@ impl Watcher {
         Self::new(started.server, started.child, watch)
     }
 
-    #[expect(clippy::disallowed_methods, reason = "whoever stops the watcher waits for its task")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "whoever stops the watcher waits for its task"
+    )]
     pub fn new(server: impl Server, child: Child, watch: Watch) -> Self {
         let stop = watch.stop.clone();
-        Self { stop, task: tokio::spawn(supervise::watch(server, child, watch)) }
+        Self {
+            stop,
+            task: tokio::spawn(supervise::watch(server, child, watch)),
+        }
     }
 
     pub fn ask_to_stop(&self) {
@@ -199,7 +242,11 @@ async fn start_nats(
     let server = Nats::prepare(setting.data, tool.path, port, monitor_port)?;
     let child = server.start(setting.spawner).await?;
     step.done(&format!("127.0.0.1:{port}   JetStream"));
-    Ok(Started { server, child, port })
+    Ok(Started {
+        server,
+        child,
+        port,
+    })
 }
 
 async fn start_postgres(
@@ -207,7 +254,11 @@ async fn start_postgres(
     tool: Tool,
     port: u16,
 ) -> Result<Started<Postgres>, Failure> {
-    let Setting { data, spawner, terminal } = setting;
+    let Setting {
+        data,
+        spawner,
+        terminal,
+    } = setting;
     let step = terminal.step("postgres");
     let (server, is_new) = Postgres::prepare(data, tool.path, port, spawner).await?;
     let child = server.start(spawner).await?;
@@ -225,17 +276,30 @@ async fn start_postgres(
         end(&server, child).await;
         return Err(failure);
     }
-    let kind = if is_new { "new databases" } else { "the databases of last time" };
-    let user = server.run_as().map_or_else(String::new, |user| format!(", as '{user}'"));
+    let kind = if is_new {
+        "new databases"
+    } else {
+        "the databases of last time"
+    };
+    let user = server
+        .run_as()
+        .map_or_else(String::new, |user| format!(", as '{user}'"));
     step.done(&format!("127.0.0.1:{port}   {kind}{user}"));
-    Ok(Started { server, child, port })
+    Ok(Started {
+        server,
+        child,
+        port,
+    })
 }
 
 async fn end(server: &impl Server, mut child: Child) {
     if let Some(pid) = child.id() {
         process::signal(pid, server.stop_signal());
     }
-    if tokio::time::timeout(supervise::STOP_LIMIT, child.wait()).await.is_err() {
+    if tokio::time::timeout(supervise::STOP_LIMIT, child.wait())
+        .await
+        .is_err()
+    {
         let _ = child.kill().await;
     }
 }
@@ -253,7 +317,11 @@ fn describe(nats: Option<&Tool>, postgres: Option<&Tool>) -> String {
                 .into_iter()
                 .chain(postgres.map(|tool| one("PostgreSQL", tool)))
                 .collect();
-            if parts.is_empty() { "all servers are yours".to_owned() } else { parts.join("; ") }
+            if parts.is_empty() {
+                "all servers are yours".to_owned()
+            } else {
+                parts.join("; ")
+            }
         }
     }
 }

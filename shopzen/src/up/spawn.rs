@@ -29,13 +29,15 @@ impl Spawner {
     pub fn start() -> io::Result<Self> {
         let (requests, inbox) = mpsc::channel::<Request>();
         let runtime = tokio::runtime::Handle::current();
-        thread::Builder::new().name("spawner".to_owned()).spawn(move || {
-            let _entered = runtime.enter();
-            for Request { mut command, reply } in inbox {
-                // Who asked may be gone; the child is then ended by its handle's owner: nobody.
-                let _ = reply.send(command.spawn());
-            }
-        })?;
+        thread::Builder::new()
+            .name("spawner".to_owned())
+            .spawn(move || {
+                let _entered = runtime.enter();
+                for Request { mut command, reply } in inbox {
+                    // Who asked may be gone; the child is then ended by its handle's owner: nobody.
+                    let _ = reply.send(command.spawn());
+                }
+            })?;
         Ok(Self { requests })
     }
 
@@ -51,7 +53,10 @@ impl Spawner {
     }
 }
 
-#[expect(unsafe_code, reason = "there is no safe way to act between fork and exec")]
+#[expect(
+    unsafe_code,
+    reason = "there is no safe way to act between fork and exec"
+)]
 fn belong_to_us(command: &mut Command, at_our_end: Signal) {
     #[cfg(target_os = "linux")]
     let us = nix::unistd::getpid();

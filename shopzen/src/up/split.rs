@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     exposition, files,
     ports::{self, Wish},
-    process,
+    process::Patience,
     servers::{Setting, Watcher},
     spawn::Spawner,
     state::{self, SharedState},
@@ -46,7 +46,7 @@ use crate::{
 /// How long a child may take until it says that it is alive. That is before it is ready.
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// How long all of them may take until they are ready.
-const READY_LIMIT: Duration = Duration::from_secs(60);
+const READY_LIMIT: Duration = Duration::from_mins(1);
 /// How long a child may take to say how it is.
 const ASK_LIMIT: Duration = Duration::from_secs(3);
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -67,7 +67,11 @@ impl Split {
         kill: &CancellationToken,
         taken: &mut Vec<u16>,
     ) -> Result<Self, Failure> {
-        let Setting { data, spawner, terminal } = setting;
+        let Setting {
+            data,
+            spawner,
+            terminal,
+        } = setting;
         let step = terminal.step("roles");
         let program = std::env::current_exe().or_fail(
             Exit::Software,
@@ -77,7 +81,13 @@ impl Split {
         let client = client()?;
         let mut processes = Vec::new();
         for role in Role::all() {
-            let port = ports::choose(role.name(), LOOPBACK, Wish::Near(OPS_PORT + 1), taken, terminal)?;
+            let port = ports::choose(
+                role.name(),
+                LOOPBACK,
+                Wish::Near(OPS_PORT + 1),
+                taken,
+                terminal,
+            )?;
             processes.push(RoleProcess {
                 role,
                 program: program.clone(),
@@ -91,14 +101,20 @@ impl Split {
 
         let children: Arc<[Asked]> = processes
             .iter()
-            .map(|process| Asked { role: process.role, ops: process.ops, client: client.clone() })
+            .map(|process| Asked {
+                role: process.role,
+                ops: process.ops,
+                client: client.clone(),
+            })
             .collect();
         let mut router = router(Arc::clone(&children));
         if config.sandbox.enabled {
             router = router.merge(host::sandbox(config)?);
         }
         let listener = host::listen_for_operators(config).await?;
-        let ops = OpsPort::serve(&Process::default(), |process| serve(listener, router, process));
+        let ops = OpsPort::serve(&Process::default(), |process| {
+            serve(listener, router, process)
+        });
 
         let mut starting = JoinSet::new();
         for process in processes {
@@ -118,7 +134,9 @@ impl Split {
                 let state = state.clone();
                 move |pid| {
                     state.change(|state| {
-                        state.roles.insert(role.name().to_owned(), state::Role { pid });
+                        state
+                            .roles
+                            .insert(role.name().to_owned(), state::Role { pid });
                     });
                 }
             };
@@ -137,7 +155,10 @@ impl Split {
         wait_until_ready(&children).await?;
         let names: Vec<&str> = Role::all().into_iter().map(Role::name).collect();
         step.done(&format!("{}, each a process", names.join(" ")));
-        Ok(Self { children: watchers, ops })
+        Ok(Self {
+            children: watchers,
+            ops,
+        })
     }
 
     /// Stops all roles at the same time.
@@ -165,7 +186,7 @@ struct RoleProcess {
 }
 
 impl Server for RoleProcess {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         self.role.name()
     }
 
@@ -189,21 +210,29 @@ impl Server for RoleProcess {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
-        let mut child =
-            spawner.spawn(command, Signal::SIGTERM).await.or_fail(Exit::Unavailable, &fail, &look)?;
-        let mut ended = None;
+        let mut child = spawner.spawn(command, Signal::SIGTERM).await.or_fail(
+            Exit::Unavailable,
+            &fail,
+            &look,
+        )?;
         let alive = format!("http://{}/healthz", self.ops);
-        let answers = process::wait_until(START_LIMIT, async || {
-            ended = child.try_wait().ok().flatten();
-            ended.is_some() || self.client.get(&alive).send().await.is_ok()
-        })
-        .await;
-        if answers && ended.is_none() {
-            return Ok(child);
+        let mut patience = Patience::of(START_LIMIT);
+        loop {
+            if self.client.get(&alive).send().await.is_ok() {
+                return Ok(child);
+            }
+            let has_ended = child.try_wait().is_ok_and(|status| status.is_some());
+            if has_ended || !patience.lasts().await {
+                break;
+            }
         }
         let _ = child.start_kill();
         let last = files::tail(&self.log, 3);
-        Err(Failure::new(Exit::Unavailable, format!("{fail}:\n{last}"), look))
+        Err(Failure::new(
+            Exit::Unavailable,
+            format!("{fail}:\n{last}"),
+            look,
+        ))
     }
 }
 
@@ -225,27 +254,45 @@ struct Readiness {
 
 impl Asked {
     async fn text(&self, path: &str) -> reqwest::Result<String> {
-        self.client.get(format!("http://{}{path}", self.ops)).send().await?.text().await
+        self.client
+            .get(format!("http://{}{path}", self.ops))
+            .send()
+            .await?
+            .text()
+            .await
     }
 
     async fn readiness(self) -> Readiness {
         let answer = self.text("/readyz").await.ok();
-        answer.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_else(|| {
-            let check = json!({
-                "name": self.role.name(), "ok": false, "detail": "the process does not answer",
-            });
-            Readiness { ready: false, stopping: false, checks: vec![check] }
-        })
+        answer
+            .and_then(|text| serde_json::from_str(&text).ok())
+            .unwrap_or_else(|| {
+                let check = json!({
+                    "name": self.role.name(), "ok": false, "detail": "the process does not answer",
+                });
+                Readiness {
+                    ready: false,
+                    stopping: false,
+                    checks: vec![check],
+                }
+            })
     }
 
     async fn metrics(self) -> (&'static str, String) {
-        (self.role.name(), self.text("/metrics").await.unwrap_or_default())
+        (
+            self.role.name(),
+            self.text("/metrics").await.unwrap_or_default(),
+        )
     }
 }
 
 async fn readiness(children: &[Asked]) -> Readiness {
     let mut asking: JoinSet<Readiness> = children.iter().cloned().map(Asked::readiness).collect();
-    let mut all = Readiness { ready: true, stopping: false, checks: Vec::new() };
+    let mut all = Readiness {
+        ready: true,
+        stopping: false,
+        checks: Vec::new(),
+    };
     while let Some(answer) = asking.join_next().await {
         let Ok(answer) = answer else { continue };
         all.ready &= answer.ready;
@@ -257,20 +304,19 @@ async fn readiness(children: &[Asked]) -> Readiness {
 }
 
 async fn wait_until_ready(children: &[Asked]) -> Result<(), Failure> {
-    let mut last = None;
-    let ready = process::wait_until(READY_LIMIT, async || {
+    let mut patience = Patience::of(READY_LIMIT);
+    let last = loop {
         let now = readiness(children).await;
-        let ready = now.ready;
-        last = Some(now);
-        ready
-    })
-    .await;
-    if ready {
-        return Ok(());
-    }
+        if now.ready {
+            return Ok(());
+        }
+        if !patience.lasts().await {
+            break now;
+        }
+    };
     let unwell: Vec<String> = last
+        .checks
         .into_iter()
-        .flat_map(|readiness| readiness.checks)
         .filter(|check| check["ok"] != true)
         .map(|check| check.to_string())
         .collect();
@@ -292,7 +338,11 @@ fn router(children: Arc<[Asked]>) -> Router {
 
 async fn ready(Shared(children): Shared<Arc<[Asked]>>) -> impl IntoResponse {
     let readiness = readiness(&children).await;
-    let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if readiness.ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     (status, Json(readiness))
 }
 
@@ -308,14 +358,16 @@ async fn metrics(Shared(children): Shared<Arc<[Asked]>>) -> impl IntoResponse {
 }
 
 async fn serve(listener: TcpListener, router: Router, process: Process) -> std::io::Result<()> {
-    axum::serve(listener, router).with_graceful_shutdown(process.shutdown.cancelled_owned()).await
+    axum::serve(listener, router)
+        .with_graceful_shutdown(process.shutdown.cancelled_owned())
+        .await
 }
 
 fn client() -> Result<Client, Failure> {
     // A proxy for the outside world has no business between us and our children.
-    Client::builder().no_proxy().timeout(ASK_LIMIT).build().or_fail(
-        Exit::Software,
-        "no HTTP client can be made",
-        "report this",
-    )
+    Client::builder()
+        .no_proxy()
+        .timeout(ASK_LIMIT)
+        .build()
+        .or_fail(Exit::Software, "no HTTP client can be made", "report this")
 }

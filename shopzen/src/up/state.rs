@@ -66,11 +66,17 @@ pub struct SharedState {
 impl SharedState {
     pub fn new(data: DataDir, state: State) -> io::Result<Self> {
         write(&data, &state)?;
-        Ok(Self { data, state: Arc::new(Mutex::new(state)) })
+        Ok(Self {
+            data,
+            state: Arc::new(Mutex::new(state)),
+        })
     }
 
     pub fn get(&self) -> State {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Changes it here and on disk. A full disk must not stop a shop, so it is only told.

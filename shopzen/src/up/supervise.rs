@@ -12,7 +12,10 @@ use tokio::process::Child;
 use tokio_util::sync::CancellationToken;
 
 use super::{process, spawn::Spawner};
-use crate::{exit::Failure, terminal::{Terminal, seconds}};
+use crate::{
+    exit::Failure,
+    terminal::{Terminal, seconds},
+};
 
 /// After this many deaths within [`DEATHS_WINDOW`] a process is given pauses.
 const DEATHS_MAX: usize = 5;
@@ -24,7 +27,7 @@ pub const STOP_LIMIT: Duration = Duration::from_secs(30);
 
 /// A process that should always run.
 pub trait Server: Send + Sync + 'static {
-    fn name(&self) -> &str;
+    fn name(&self) -> &'static str;
 
     /// What asks it to stop in good order.
     fn stop_signal(&self) -> Signal;
@@ -77,7 +80,7 @@ async fn revive(
                 "{name} {how}; it dies too often and is started again in {} (`shopzen doctor` may know why)",
                 seconds(pause)
             ));
-            let paused = process::wait_until(pause, async || watch.stop.is_cancelled()).await;
+            let paused = process::wait_until(pause, || watch.stop.is_cancelled()).await;
             if paused {
                 return None;
             }
@@ -95,7 +98,11 @@ async fn revive(
                     "{name} {how}; it runs again after {}",
                     seconds(died.elapsed())
                 ));
-                tracing::warn!(server = name, how, "a process had ended and was started again");
+                tracing::info!(
+                    server = name,
+                    how,
+                    "a process had ended and was started again"
+                );
                 return Some(child);
             }
             Err(failure) => how = format!("cannot be started: {failure}"),
@@ -112,7 +119,9 @@ async fn stop(server: &impl Server, mut child: Child, watch: &Watch) {
         () = watch.kill.cancelled() => false,
     };
     if !stopped {
-        watch.terminal.warn(format!("{} did not stop and is killed", server.name()));
+        watch
+            .terminal
+            .warn(format!("{} did not stop and is killed", server.name()));
         let _ = child.kill().await;
     }
 }
@@ -136,11 +145,16 @@ impl Deaths {
     /// Counts a death. Returns how long to wait before the next attempt: not at all, unless there
     /// were many lately; then twice as long with each further one.
     fn pause_after(&mut self, now: Instant) -> Option<Duration> {
-        self.recent.retain(|death| now.duration_since(*death) < DEATHS_WINDOW + PAUSE_MAX);
+        self.recent
+            .retain(|death| now.duration_since(*death) < DEATHS_WINDOW + PAUSE_MAX);
         self.recent.push_back(now);
         let lately = self.recent.len();
         let beyond = u32::try_from(lately.checked_sub(DEATHS_MAX + 1)?).unwrap_or(u32::MAX);
-        Some(PAUSE_MIN.saturating_mul(2_u32.saturating_pow(beyond)).min(PAUSE_MAX))
+        Some(
+            PAUSE_MIN
+                .saturating_mul(2_u32.saturating_pow(beyond))
+                .min(PAUSE_MAX),
+        )
     }
 }
 

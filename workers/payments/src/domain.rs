@@ -116,6 +116,7 @@ impl State {
     ///
     /// What others say may come in any order; what a gateway says comes once for each operation, for
     /// an attempt that is settled takes no further answer.
+    #[expect(clippy::too_many_lines, reason = "a life is one table")]
     pub fn apply(self, input: Input) -> Result<Step, Illegal> {
         use Effect::{Ask, Book, Publish, StopAsking};
         use Input as I;
@@ -163,7 +164,10 @@ impl State {
 
             (Capturing(total) | CaptureUnknown(total), I::Captured) => moved(
                 Captured(total),
-                [Book(Movement::Capture, total), Publish(Fact::Captured(total))],
+                [
+                    Book(Movement::Capture, total),
+                    Publish(Fact::Captured(total)),
+                ],
             ),
             (Capturing(total) | CaptureUnknown(total), I::CaptureFailed(code)) => {
                 moved(CaptureFailed(total), [Publish(Fact::CaptureFailed(code))])
@@ -209,20 +213,35 @@ impl State {
             }
             (Refunding(total), I::Refunded) => moved(
                 Refunded(total),
-                [Book(Movement::Refund, total), Publish(Fact::Refunded(total))],
+                [
+                    Book(Movement::Refund, total),
+                    Publish(Fact::Refunded(total)),
+                ],
             ),
 
             // Said already, or too late to matter.
             (_, I::Placed(_) | I::Reserved | I::Ended)
             | (
-                Capturing(_) | CaptureUnknown(_) | CaptureFailed(_) | Captured(_)
-                | AuthorisationUnwanted(_) | CaptureUnwanted(_) | Voiding(_) | Voided(_)
-                | Refunding(_) | Refunded(_),
+                Capturing(_)
+                | CaptureUnknown(_)
+                | CaptureFailed(_)
+                | Captured(_)
+                | AuthorisationUnwanted(_)
+                | CaptureUnwanted(_)
+                | Voiding(_)
+                | Voided(_)
+                | Refunding(_)
+                | Refunded(_),
                 I::Confirmed,
             )
             | (
-                AuthorisationUnknown(_) | ActionRequired(_) | CaptureUnknown(_)
-                | AuthorisationUnwanted(_) | CaptureUnwanted(_) | Voiding(_) | Refunding(_),
+                AuthorisationUnknown(_)
+                | ActionRequired(_)
+                | CaptureUnknown(_)
+                | AuthorisationUnwanted(_)
+                | CaptureUnwanted(_)
+                | Voiding(_)
+                | Refunding(_),
                 I::Unknown,
             )
             | (ActionRequired(_), I::ActionRequired(_)) => unchanged(self),
@@ -233,7 +252,10 @@ impl State {
 
     /// Whether what the gateway was last asked for is still wanted, and may be asked for again.
     pub fn is_wanted(self) -> bool {
-        !matches!(self, Self::AuthorisationUnwanted(_) | Self::CaptureUnwanted(_))
+        !matches!(
+            self,
+            Self::AuthorisationUnwanted(_) | Self::CaptureUnwanted(_)
+        )
     }
 
     /// As it stands in its column.
@@ -292,12 +314,21 @@ impl State {
 }
 
 fn moved<const N: usize>(next: State, effects: [Effect; N]) -> Result<Step, Illegal> {
-    Ok(Step { next, effects: effects.into() })
+    Ok(Step {
+        next,
+        effects: effects.into(),
+    })
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "each line of the table has the same shape")]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "each line of the table has the same shape"
+)]
 fn unchanged(state: State) -> Result<Step, Illegal> {
-    Ok(Step { next: state, effects: Vec::new() })
+    Ok(Step {
+        next: state,
+        effects: Vec::new(),
+    })
 }
 
 impl Kind {

@@ -52,12 +52,21 @@ impl Operation {
 /// What a gateway says to an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    Authorised { charge: String },
-    ActionRequired { charge: String, url: String },
+    Authorised {
+        charge: String,
+    },
+    ActionRequired {
+        charge: String,
+        url: String,
+    },
     /// No authorisation; to a void: there was none to give back.
-    Declined { code: String },
+    Declined {
+        code: String,
+    },
     Captured,
-    CaptureFailed { code: String },
+    CaptureFailed {
+        code: String,
+    },
     Voided,
     Refunded,
     /// Certainly nothing was done: it did not leave, or was turned away at the door.

@@ -1,1 +1,66 @@
-//! shopzen-payments
+//! Payments: what gateways promised, took and gave back, with a double-entry ledger.
+//!
+//! An operation at a gateway is a row before it is a call, and has one name there and here for ever.
+//! So whatever dies between the row and the answer, asking under that name tells what happened; until it
+//! has been told, it is unknown, which is never taken for a no. What orders decides (confirm, end) and
+//! what gateways answer meet in one row and one table ([`domain`]): money that an order does not want any
+//! more is given back, however late it turns up.
+
+mod answers;
+mod attempt;
+mod batch;
+mod calls;
+mod config;
+pub mod domain;
+mod events;
+mod gateway;
+mod store;
+
+use std::{sync::Arc, time::Duration};
+
+use shopzen_chassis::{Worker, queue};
+use shopzen_contracts::{
+    Service,
+    orders::{OrderCancelled, OrderConfirmed, OrderPlaced, OrderRejected},
+    stock::StockReserved,
+};
+
+pub use config::{Config, ConfigError, SandboxUrl};
+
+use calls::Calls;
+
+/// How often attempts are looked for that are to be looked at again.
+const LOOK_AGAIN_EVERY: Duration = Duration::from_millis(250);
+/// Answers of gateways that wait to be recorded; further ones wait at their gateway's place.
+const ANSWERS_MAX: usize = 4_096;
+
+/// What handlers need besides the transaction.
+#[derive(Debug)]
+pub struct Payments {
+    calls: Arc<Calls>,
+}
+
+/// Pays orders.
+pub fn worker(config: &Config) -> Worker<Payments> {
+    let (answers, received) = queue(ANSWERS_MAX);
+    let payments = Payments {
+        calls: Arc::new(Calls::new(config, answers)),
+    };
+    Worker::new(
+        Service::Payments,
+        &store::MIGRATOR,
+        config.database(),
+        payments,
+    )
+    .on_event::<OrderPlaced, _>(events::on_order_placed)
+    .on_event::<StockReserved, _>(events::on_stock_reserved)
+    .on_event::<OrderConfirmed, _>(events::on_order_confirmed)
+    .on_event::<OrderRejected, _>(events::on_order_rejected)
+    .on_event::<OrderCancelled, _>(events::on_order_cancelled)
+    .drain(received, answers::record)
+    .every(
+        "look again at attempts",
+        LOOK_AGAIN_EVERY,
+        answers::look_again,
+    )
+}

@@ -156,7 +156,7 @@ const BRANDS: [&str; 14] = [
     "Ivarsson",
     "Juno Works",
     "Kestrel Yard",
-    "Linde",
+    "Lindhof",
     "Maren Studio",
     "Nordlys",
 ];
@@ -264,7 +264,14 @@ mod tests {
     #[test]
     fn products_never_change() {
         let product = synthetic(1, 1).next().unwrap().product;
-        assert_eq!(product.slug.as_str(), "?");
+        let skus: Vec<_> = product.variants.iter().map(|v| v.sku.as_str()).collect();
+        assert_eq!(product.slug.as_str(), "raw-walnut-bookcase-1");
+        let expected = ["ink", "sand", "moss", "clay"];
+        assert_eq!(
+            skus,
+            expected.map(|colour| format!("raw-walnut-bookcase-1.{colour}"))
+        );
+        assert_eq!(product.variants[0].price.to_string(), "209.90 EUR");
     }
 
     #[test]

@@ -11,12 +11,13 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::PREFIX;
-use crate::books::{Done, Filter, Totals};
+use crate::books::{Done, Filter};
 use crate::charge::{Authentication, Charge, NewCharge, Status, Step};
 use crate::extract::{Body, IdempotencyKey, OperationKey, Origin, Params};
 use crate::gateway::{Answer, Failure, Gateway, Operation};
 use crate::problem::Problem;
 use crate::tokens::{DeclineCode, Token};
+use crate::totals::Totals;
 use crate::values::{Amount, ChargeId, Currency};
 
 const LIMIT_DEFAULT: usize = 24;

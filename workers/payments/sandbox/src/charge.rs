@@ -137,6 +137,20 @@ pub(crate) enum Status {
     Refunded,
 }
 
+impl Status {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::RequiresAction => "requires_action",
+            Self::Authorised => "authorised",
+            Self::Declined => "declined",
+            Self::Voided => "voided",
+            Self::Captured => "captured",
+            Self::PartlyRefunded => "partly_refunded",
+            Self::Refunded => "refunded",
+        }
+    }
+}
+
 /// What a charge is opened with, and what its idempotency key stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NewCharge {
@@ -179,7 +193,7 @@ pub(crate) enum Authentication {
 pub(crate) enum Refusal {
     #[error("there is no such charge")]
     UnknownCharge,
-    #[error("{step} is not possible while the charge is {status:?}")]
+    #[error("{step} is not possible while the charge is {}", status.as_str())]
     InvalidState { status: Status, step: &'static str },
     #[error("at most {left_minor} minor units are left")]
     TooMuch { left_minor: i64 },

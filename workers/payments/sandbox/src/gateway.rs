@@ -9,10 +9,11 @@ use std::{fmt, io};
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::books::{Books, Done, Effect, Entry, Filter, Page, Request, Totals};
+use crate::books::{Books, Done, Effect, Entry, Filter, Page, Request};
 use crate::charge::{Authentication, Charge, NewCharge, Refusal, Step};
 use crate::journal::Journal;
 use crate::tokens::Line;
+use crate::totals::Totals;
 use crate::values::{ChargeId, Currency, Key};
 
 /// How many slow charges may be at work at a time.
@@ -284,7 +285,7 @@ impl Desk {
             effect,
         };
         let journal = &mut self.journal;
-        self.books.enter(entry, |entry| {
+        self.books.enter(&entry, |entry| {
             journal
                 .as_mut()
                 .map_or(Ok(()), |journal| journal.append(entry))
@@ -342,7 +343,7 @@ mod tests {
     fn keys_that_failed_are_not_remembered_without_end() {
         let gateway = Gateway::open(None).unwrap();
         let mut desk = gateway.desk();
-        for number in 0..FAILED_ONCE_MAX * 2 + 1 {
+        for number in 0..=FAILED_ONCE_MAX * 2 {
             let failure = desk.perform_at_second_try(key(number), request(Token::ErrorThenOk));
             assert!(matches!(failure, Err(Failure::Mishap)));
             assert!(desk.failed_once.len() <= FAILED_ONCE_MAX);

@@ -53,8 +53,15 @@ impl Journal {
             };
             let entry: Entry =
                 serde_json::from_slice(&line).map_err(|error| corrupt(error.to_string()))?;
+            if entry
+                .key
+                .as_ref()
+                .is_some_and(|key| books.operation(key).is_some())
+            {
+                return Err(corrupt("its key was used before".to_owned()));
+            }
             books
-                .replay(entry)
+                .replay(&entry)
                 .map_err(|refusal| corrupt(refusal.to_string()))?;
             length_bytes += u64::try_from(read_bytes).map_err(io::Error::other)?;
         }
@@ -135,25 +142,25 @@ mod tests {
         ]
     }
 
-    fn write(path: &Path, entries: Vec<Entry>) {
+    fn write(path: &Path, entries: &[Entry]) {
         let mut journal = Journal::open(path, &mut Books::default()).unwrap();
-        entries
-            .iter()
-            .for_each(|entry| journal.append(entry).unwrap());
+        for entry in entries {
+            journal.append(entry).unwrap();
+        }
     }
 
     #[test]
     fn the_books_are_rebuilt_from_the_journal() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
-        write(&path, life());
+        write(&path, &life());
 
         let mut books = Books::default();
         let _journal = Journal::open(&path, &mut books).unwrap();
         let mut expected = Books::default();
         for entry in life() {
             let key = entry.key.clone();
-            expected.replay(entry).unwrap();
+            expected.replay(&entry).unwrap();
             if let Some(key) = key {
                 assert!(books.operation(&key).is_some());
             }
@@ -177,12 +184,12 @@ mod tests {
     fn a_journal_cut_anywhere_opens_with_its_whole_lines_and_goes_on() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
-        write(&path, life());
+        write(&path, &life());
         let whole = fs::read(&path).unwrap();
 
         for cut in 0..=whole.len() {
             fs::write(&path, &whole[..cut]).unwrap();
-            let lines = whole[..cut].iter().filter(|byte| **byte == b'\n').count();
+            let lines = whole[..cut].split(|byte| *byte == b'\n').count() - 1;
             let mut journal = Journal::open(&path, &mut Books::default()).unwrap();
             for entry in &life()[lines..] {
                 journal.append(entry).unwrap();
@@ -196,7 +203,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal");
         for wrong in [&b"{}\n"[..], b"\n", b"\xff\xfe\n"] {
-            write(&path, life());
+            write(&path, &life());
             let mut bytes = fs::read(&path).unwrap();
             bytes.extend_from_slice(wrong);
             fs::write(&path, bytes).unwrap();
@@ -206,8 +213,13 @@ mod tests {
             fs::remove_file(&path).unwrap();
         }
 
+        write(&path, &[life(), life()].concat());
+        let error = Journal::open(&path, &mut Books::default()).err().unwrap();
+        assert!(error.to_string().starts_with("line 5: its key"), "{error}");
+        fs::remove_file(&path).unwrap();
+
         // A capture of a charge that was never opened.
-        write(&path, life().split_off(2));
+        write(&path, &life()[2..]);
         assert!(Journal::open(&path, &mut Books::default()).is_err());
     }
 
@@ -220,5 +232,28 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::ResourceBusy);
         drop(first);
         Journal::open(&path, &mut Books::default()).unwrap();
+    }
+
+    #[test]
+    fn an_append_that_failed_leaves_no_trace() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let mut journal = Journal::open(&path, &mut Books::default()).unwrap();
+        let life = life();
+        journal.append(&life[0]).unwrap();
+
+        // A file that can neither be appended to nor cut, and half a line in it.
+        let writable = std::mem::replace(&mut journal.file, File::open(&path).unwrap());
+        assert!(journal.append(&life[1]).is_err());
+        (&writable).write_all(b"{\"at\":").unwrap();
+        assert!(journal.append(&life[1]).is_err());
+
+        journal.file = writable;
+        for entry in &life[1..] {
+            journal.append(entry).unwrap();
+        }
+        let other = folder.path().join("other");
+        write(&other, &life);
+        assert_eq!(fs::read(&path).unwrap(), fs::read(&other).unwrap());
     }
 }

@@ -28,9 +28,11 @@ mod books;
 mod charge;
 mod extract;
 mod gateway;
+mod index;
 mod journal;
 mod problem;
 mod tokens;
+mod totals;
 mod values;
 
 use axum::Router;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 /// The longest idempotency key.
@@ -115,6 +116,21 @@ impl TryFrom<String> for ChargeId {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct Key(Box<str>);
+
+impl Key {
+    pub(crate) fn digest(&self) -> KeyDigest {
+        let digest: [u8; 32] = Sha256::digest(self.0.as_bytes()).into();
+        let (half, _) = digest
+            .split_first_chunk()
+            .expect("32 bytes have a first 16");
+        KeyDigest(*half)
+    }
+}
+
+/// Half of the key's SHA-256, which no other key shares. The books keep it in place of the key,
+/// whose text may be many times as long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct KeyDigest([u8; 16]);
 
 impl From<Key> for String {
     fn from(key: Key) -> Self {

@@ -13,6 +13,8 @@ mod cells;
 mod columns;
 mod draft;
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 
 use std::{

@@ -20,8 +20,8 @@ use tokio::time::timeout;
 
 /// Long enough to look at what happens meanwhile, on a busy machine too.
 pub(crate) const DELAYS: Delays = Delays {
-    slow: Duration::from_millis(700),
-    timeout: Duration::from_millis(700),
+    slow: Duration::from_secs(2),
+    timeout: Duration::from_millis(500),
 };
 
 /// The longest any wait of a test may take.

@@ -1,0 +1,189 @@
+//! Every message there is, in one list. Schemas, samples, permissions and documents are made from it,
+//! and tests compare it with what stands in the modules and in the workers.
+
+use std::any::type_name;
+
+use schemars::{JsonSchema, Schema, generate::SchemaSettings};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+use crate::{
+    Command, Event, Notice, Query, Service,
+    auth::{GetKeys, IssueToken},
+    catalog::{
+        GetProduct, ImportProducts, ListCategories, ListProducts, ProductChanged, Suggest,
+        UpsertProduct,
+    },
+    notify::{ListMails, MailSent},
+    orders::{
+        CancelOrder, GetOrder, GetProgress, ListOrders, OrderCancelled, OrderConfirmed,
+        OrderPlaced, OrderRejected, OrdersProgressed, PlaceOrder,
+    },
+    payments::{
+        PaymentActionRequired, PaymentAuthorised, PaymentCaptureFailed, PaymentCaptured,
+        PaymentDeclined, PaymentRefunded, PaymentUnknown, PaymentVoided,
+    },
+    stock::{
+        AdjustStock, GetLevels, ImportLevels, LevelsChanged, ListMovements, StockAllocated,
+        StockRejected, StockReleased, StockReserved,
+    },
+};
+
+/// How a message travels, and what it means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    Event,
+    Command,
+    Query,
+    Notice,
+}
+
+/// One kind of message.
+#[derive(Clone, Copy, Debug)]
+pub struct Message {
+    pub kind: Kind,
+    /// As it stands beside the type; of events without the key.
+    pub subject: &'static str,
+    pub body: Body,
+    /// What commands and queries are answered with.
+    pub reply: Option<Body>,
+}
+
+/// What stands in a message or in a reply.
+#[derive(Clone, Copy, Debug)]
+pub struct Body {
+    /// The type's whole path: `shopzen_contracts::stock::StockReserved`.
+    pub path: &'static str,
+    /// JSON Schema, draft 2020-12: of a request what is accepted, of all others what is sent.
+    pub schema: fn() -> Schema,
+    /// Reads a body as today's type, and says what that type understood.
+    pub read: fn(&[u8]) -> Result<Value, serde_json::Error>,
+}
+
+impl Message {
+    /// The service that publishes it, or that answers it.
+    pub fn owner(&self) -> Service {
+        Service::of_subject(self.subject).expect("every subject names its service")
+    }
+}
+
+impl Body {
+    /// The type's name without its path.
+    pub fn name(&self) -> &'static str {
+        self.path.rsplit("::").next().unwrap_or(self.path)
+    }
+}
+
+/// All of them, by service, and there in the order of reading.
+pub fn messages() -> Vec<Message> {
+    vec![
+        command::<IssueToken>(),
+        query::<GetKeys>(),
+        query::<ListProducts>(),
+        query::<GetProduct>(),
+        query::<ListCategories>(),
+        query::<Suggest>(),
+        command::<UpsertProduct>(),
+        command::<ImportProducts>(),
+        event::<ProductChanged>(),
+        command::<PlaceOrder>(),
+        command::<CancelOrder>(),
+        query::<GetOrder>(),
+        query::<ListOrders>(),
+        query::<GetProgress>(),
+        event::<OrderPlaced>(),
+        event::<OrderConfirmed>(),
+        event::<OrderRejected>(),
+        event::<OrderCancelled>(),
+        notice::<OrdersProgressed>(),
+        query::<GetLevels>(),
+        query::<ListMovements>(),
+        command::<AdjustStock>(),
+        command::<ImportLevels>(),
+        event::<StockReserved>(),
+        event::<StockRejected>(),
+        event::<StockAllocated>(),
+        event::<StockReleased>(),
+        event::<LevelsChanged>(),
+        event::<PaymentAuthorised>(),
+        event::<PaymentDeclined>(),
+        event::<PaymentActionRequired>(),
+        event::<PaymentUnknown>(),
+        event::<PaymentCaptured>(),
+        event::<PaymentCaptureFailed>(),
+        event::<PaymentVoided>(),
+        event::<PaymentRefunded>(),
+        query::<ListMails>(),
+        event::<MailSent>(),
+    ]
+}
+
+fn event<E: Event>() -> Message {
+    Message {
+        kind: Kind::Event,
+        subject: E::SUBJECT,
+        body: sent::<E>(),
+        reply: None,
+    }
+}
+
+fn command<C: Command>() -> Message {
+    Message {
+        kind: Kind::Command,
+        subject: C::SUBJECT,
+        body: accepted::<C>(),
+        reply: Some(sent::<C::Reply>()),
+    }
+}
+
+fn query<Q: Query>() -> Message {
+    Message {
+        kind: Kind::Query,
+        subject: Q::SUBJECT,
+        body: accepted::<Q>(),
+        reply: Some(sent::<Q::Reply>()),
+    }
+}
+
+fn notice<N: Notice>() -> Message {
+    Message {
+        kind: Kind::Notice,
+        subject: N::SUBJECT,
+        body: sent::<N>(),
+        reply: None,
+    }
+}
+
+fn accepted<T: Serialize + DeserializeOwned + JsonSchema>() -> Body {
+    Body {
+        path: type_name::<T>(),
+        schema: schema_of_accepted::<T>,
+        read: read::<T>,
+    }
+}
+
+fn sent<T: Serialize + DeserializeOwned + JsonSchema>() -> Body {
+    Body {
+        path: type_name::<T>(),
+        schema: schema_of_sent::<T>,
+        read: read::<T>,
+    }
+}
+
+fn schema_of_accepted<T: JsonSchema>() -> Schema {
+    SchemaSettings::draft2020_12()
+        .for_deserialize()
+        .into_generator()
+        .into_root_schema_for::<T>()
+}
+
+fn schema_of_sent<T: JsonSchema>() -> Schema {
+    SchemaSettings::draft2020_12()
+        .for_serialize()
+        .into_generator()
+        .into_root_schema_for::<T>()
+}
+
+fn read<T: Serialize + DeserializeOwned>(body: &[u8]) -> Result<Value, serde_json::Error> {
+    serde_json::to_value(serde_json::from_slice::<T>(body)?)
+}

@@ -1,0 +1,38 @@
+//! A schema for each message: a change of contract is a change of a file.
+
+use std::collections::BTreeSet;
+
+use shopzen_contracts::catalogue;
+
+use crate::files;
+
+fn schemas() -> Vec<(String, String)> {
+    let mut schemas = Vec::new();
+    for message in catalogue::messages() {
+        let body = files::pretty(&(message.body.schema)());
+        schemas.push((format!("{}.json", message.subject), body));
+        if let Some(reply) = message.reply {
+            let body = files::pretty(&(reply.schema)());
+            schemas.push((format!("{}.reply.json", message.subject), body));
+        }
+    }
+    schemas
+}
+
+#[test]
+fn schemas_are_those_of_the_types() {
+    let schemas = schemas();
+    let changed = files::write_changed("schemas", &schemas);
+    assert!(
+        changed.is_empty(),
+        "the contract changed: {changed:#?}\nThe files are written. Commit them if only optional fields \
+         came in; anything else is a new version beside the old one (ARCHITECTURE.md, Contracts)."
+    );
+    let wanted: BTreeSet<&str> = schemas.iter().map(|(name, _)| name.as_str()).collect();
+    for name in files::names_in("schemas") {
+        assert!(
+            wanted.contains(name.as_str()),
+            "schemas/{name} belongs to no message: delete it, if nobody was ever sent one"
+        );
+    }
+}

@@ -1,0 +1,121 @@
+//! A subject follows from the module and the name of its type, so that either leads to the other.
+
+use std::{collections::BTreeSet, fs};
+
+use shopzen_contracts::{
+    Service,
+    catalogue::{self, Kind, Message},
+};
+
+use crate::files;
+
+/// Subjects that the rule would make worse, each with the word it would have made.
+const EXCEPTIONS: &[(&str, &str)] = &[
+    // A catalogue has categories too: `changed` alone would not say what.
+    ("shop.evt.catalog.v1.product_changed", "changed"),
+];
+
+/// What a service is about. Inside its own subjects the word says nothing, so it is left out.
+fn own_noun(service: Service) -> Option<&'static str> {
+    match service {
+        Service::Catalog => Some("product"),
+        Service::Orders => Some("order"),
+        Service::Stock => Some("stock"),
+        Service::Payments => Some("payment"),
+        Service::Auth | Service::Notify => None,
+    }
+}
+
+/// `shop.evt.stock.v1.reserved` from `shopzen_contracts::stock::StockReserved`.
+fn expected_subject(message: &Message) -> String {
+    let (kind, service) = (message.kind, module(message));
+    let noun = own_noun(service);
+    let is_noun = |word: &str| noun.is_some_and(|noun| word == noun || word == format!("{noun}s"));
+    let mut words: Vec<String> = words(message.body.name())
+        .into_iter()
+        .filter(|word| !is_noun(word))
+        .collect();
+    // `GetLevels` asks for `levels`, but `GetOrder` of orders is just `get`.
+    if kind == Kind::Query && words.len() > 1 && (words[0] == "get" || words[0] == "list") {
+        words.remove(0);
+    }
+    let token = match kind {
+        Kind::Event => "evt",
+        Kind::Command => "cmd",
+        Kind::Query => "qry",
+        Kind::Notice => "pub",
+    };
+    format!("shop.{token}.{}.v1.{}", service.name(), words.join("_"))
+}
+
+fn module(message: &Message) -> Service {
+    let module = message.body.path.split("::").nth(1).unwrap();
+    Service::ALL
+        .into_iter()
+        .find(|service| service.name() == module)
+        .unwrap_or_else(|| panic!("{} is not in a service's module", message.body.path))
+}
+
+/// `StockReserved`: `stock`, `reserved`.
+fn words(name: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    for letter in name.chars() {
+        if letter.is_uppercase() || words.is_empty() {
+            words.push(String::new());
+        }
+        words.last_mut().unwrap().push(letter.to_ascii_lowercase());
+    }
+    words
+}
+
+#[test]
+fn subjects_follow_from_the_types() {
+    for message in catalogue::messages() {
+        let mut expected = expected_subject(&message);
+        if let Some((subject, word)) = EXCEPTIONS
+            .iter()
+            .find(|(subject, _)| *subject == message.subject)
+        {
+            assert!(
+                expected.ends_with(&format!(".{word}")),
+                "{subject} is no exception any more: strike it from EXCEPTIONS"
+            );
+            expected = (*subject).to_owned();
+        }
+        assert_eq!(
+            message.subject, expected,
+            "the subject of {} does not follow from its name: rename one of them, or say in EXCEPTIONS why not",
+            message.body.path
+        );
+    }
+}
+
+#[test]
+fn no_two_messages_share_a_subject() {
+    let messages = catalogue::messages();
+    let subjects: BTreeSet<&str> = messages.iter().map(|message| message.subject).collect();
+    assert_eq!(subjects.len(), messages.len());
+}
+
+#[test]
+fn every_subject_in_the_source_is_in_the_catalogue() {
+    let catalogued: BTreeSet<String> = catalogue::messages()
+        .iter()
+        .map(|message| message.subject.to_owned())
+        .collect();
+    let mut written = BTreeSet::new();
+    for service in Service::ALL {
+        let file = files::folder("src").join(format!("{}.rs", service.name()));
+        let source = fs::read_to_string(&file).unwrap();
+        let literals = source.split('"').skip(1).step_by(2);
+        written.extend(
+            literals
+                .filter(|text| text.starts_with("shop."))
+                .map(str::to_owned),
+        );
+    }
+    assert_eq!(
+        written, catalogued,
+        "add the message to catalogue::messages()"
+    );
+}

@@ -1,0 +1,12 @@
+//! The calls of the API, one file a resource. Beside each handler stands what the OpenAPI document
+//! says about it.
+
+pub(crate) mod admin_products;
+pub(crate) mod admin_stock;
+pub(crate) mod catalogue;
+pub(crate) mod order_events;
+pub(crate) mod orders;
+pub(crate) mod products;
+pub(crate) mod stock;
+pub(crate) mod stock_stream;
+pub(crate) mod timeline;

@@ -1,0 +1,443 @@
+//! The OpenAPI 3.1 document: built from the table of routes and from the types of the contracts.
+
+use std::sync::LazyLock;
+
+use axum::http::Method;
+use bytes::Bytes;
+use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
+use serde_json::{Map, Value, json};
+use shopzen_contracts::{OrderId, Problem, Sku, Slug};
+
+/// The document as it is served.
+pub(crate) static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| {
+    let document = document(&crate::routes().operations);
+    let mut text = serde_json::to_vec_pretty(&document).expect("it is plain data");
+    text.push(b'\n');
+    text.into()
+});
+
+type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
+
+fn schema_of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<T>()
+}
+
+/// What the document says about one call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Operation {
+    id: &'static str,
+    tag: &'static str,
+    summary: &'static str,
+    description: &'static str,
+    parameters: &'static [Parameter],
+    body: Option<SchemaOf>,
+    status: &'static str,
+    answer: Option<SchemaOf>,
+    answer_description: &'static str,
+    answer_headers: &'static [&'static str],
+    is_stream: bool,
+    is_conditional: bool,
+    creates: bool,
+    access: Access,
+    /// Beside those that every call can be refused with.
+    refusals: &'static [u16],
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Access {
+    /// Anybody. A token that is sent is checked all the same.
+    Public,
+    /// The owner of an order, by account or by token.
+    Owner,
+    Account,
+    Scope(&'static str),
+}
+
+impl Operation {
+    pub(crate) const fn new(id: &'static str, tag: &'static str, summary: &'static str) -> Self {
+        Self {
+            id,
+            tag,
+            summary,
+            description: "",
+            parameters: &[],
+            body: None,
+            status: "200",
+            answer: None,
+            answer_description: "",
+            answer_headers: &[],
+            is_stream: false,
+            is_conditional: false,
+            creates: false,
+            access: Access::Public,
+            refusals: &[],
+        }
+    }
+
+    pub(crate) const fn explains(mut self, description: &'static str) -> Self {
+        self.description = description;
+        self
+    }
+
+    pub(crate) const fn takes(mut self, parameters: &'static [Parameter]) -> Self {
+        self.parameters = parameters;
+        self
+    }
+
+    pub(crate) const fn reads<T: JsonSchema>(self) -> Self {
+        self.reads_as(schema_of::<T>)
+    }
+
+    pub(crate) const fn reads_as(mut self, schema: SchemaOf) -> Self {
+        self.body = Some(schema);
+        self
+    }
+
+    pub(crate) const fn answers<T: JsonSchema>(
+        mut self,
+        status: u16,
+        description: &'static str,
+    ) -> Self {
+        self.status = if status == 202 { "202" } else { "200" };
+        self.answer = Some(schema_of::<T>);
+        self.answer_description = description;
+        if status == 202 {
+            self.answer_headers = &["Location", "Preference-Applied", "Idempotent-Replayed"];
+        }
+        self
+    }
+
+    pub(crate) const fn streams<T: JsonSchema>(mut self, description: &'static str) -> Self {
+        self.is_stream = true;
+        self.answer = Some(schema_of::<T>);
+        self.answer_description = description;
+        self
+    }
+
+    /// The answer has a `Link` to the next page.
+    pub(crate) const fn is_list(mut self) -> Self {
+        self.answer_headers = &["Link"];
+        self.refusals = &[422];
+        self
+    }
+
+    /// The answer has an `ETag`, and may be 304.
+    pub(crate) const fn is_resource(mut self) -> Self {
+        self.answer_headers = &["ETag"];
+        self.is_conditional = true;
+        self
+    }
+
+    /// The answer may be 201 with a `Location`.
+    pub(crate) const fn creates(mut self) -> Self {
+        self.answer_headers = &["ETag", "Idempotent-Replayed"];
+        self.creates = true;
+        self
+    }
+
+    pub(crate) const fn for_owner(mut self) -> Self {
+        self.access = Access::Owner;
+        self
+    }
+
+    pub(crate) const fn for_account(mut self) -> Self {
+        self.access = Access::Account;
+        self
+    }
+
+    pub(crate) const fn for_scope(mut self, scope: &'static str) -> Self {
+        self.access = Access::Scope(scope);
+        self
+    }
+
+    pub(crate) const fn refuses(mut self, refusals: &'static [u16]) -> Self {
+        self.refusals = refusals;
+        self
+    }
+}
+
+/// A parameter of the query or a header.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parameter {
+    name: &'static str,
+    place: Place,
+    description: &'static str,
+    schema: SchemaOf,
+    required: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Query,
+    /// All query parameters that begin with the name and a dot.
+    Family,
+    Header,
+}
+
+impl Parameter {
+    pub(crate) const LIMIT: Self = Self::of("limit", Place::Query, "Items on a page.", limit);
+    pub(crate) const CURSOR: Self =
+        Self::query::<String>("cursor", "`next_cursor` of the page before.");
+    pub(crate) const IDEMPOTENCY_KEY: Self = Self::of(
+        "Idempotency-Key",
+        Place::Header,
+        "The same key and body get the same answer, and act once.",
+        idempotency_key,
+    );
+    pub(crate) const ORDER_TOKEN: Self =
+        Self::header("Order-Token", "The token from the answer that accepted the order.");
+    pub(crate) const ORDER_TOKEN_IN_LINK: Self = Self::query::<String>(
+        "order_token",
+        "The same as `Order-Token`, for links and for `EventSource`.",
+    );
+
+    pub(crate) const fn query<T: JsonSchema>(
+        name: &'static str,
+        description: &'static str,
+    ) -> Self {
+        Self::of(name, Place::Query, description, schema_of::<T>)
+    }
+
+    pub(crate) const fn family(name: &'static str, description: &'static str) -> Self {
+        Self::of(name, Place::Family, description, texts_by_name)
+    }
+
+    pub(crate) const fn header(name: &'static str, description: &'static str) -> Self {
+        Self::of(name, Place::Header, description, schema_of::<String>)
+    }
+
+    const fn of(
+        name: &'static str,
+        place: Place,
+        description: &'static str,
+        schema: SchemaOf,
+    ) -> Self {
+        Self { name, place, description, schema, required: false }
+    }
+
+    pub(crate) const fn required(mut self) -> Self {
+        self.required = true;
+        self
+    }
+
+    fn to_json(self, generator: &mut SchemaGenerator) -> Value {
+        let mut parameter = json!({
+            "name": self.name,
+            "in": if self.place == Place::Header { "header" } else { "query" },
+            "description": self.description,
+            "required": self.required,
+            "schema": (self.schema)(generator),
+        });
+        if self.place == Place::Family {
+            // The standard has no style for `option.color=red`; the description says how it is meant.
+            parameter["style"] = "form".into();
+            parameter["explode"] = true.into();
+        }
+        parameter
+    }
+}
+
+fn limit(_: &mut SchemaGenerator) -> Schema {
+    schemars::json_schema!({ "type": "integer", "minimum": 1, "maximum": 100, "default": 24 })
+}
+
+fn idempotency_key(_: &mut SchemaGenerator) -> Schema {
+    schemars::json_schema!({ "type": "string", "minLength": 1, "maxLength": 255 })
+}
+
+fn texts_by_name(_: &mut SchemaGenerator) -> Schema {
+    schemars::json_schema!({ "type": "object", "additionalProperties": { "type": "string" } })
+}
+
+/// What the names in braces stand for.
+const PATH_PARAMETERS: [(&str, SchemaOf, &str); 4] = [
+    ("id", schema_of::<OrderId>, "The order's id."),
+    ("id_or_slug", schema_of::<Slug>, "The product's id or slug."),
+    ("slug", schema_of::<Slug>, "The product's slug."),
+    ("sku", schema_of::<Sku>, "The SKU."),
+];
+
+/// Every call can be refused with these.
+const COMMON_REFUSALS: [u16; 4] = [400, 429, 503, 504];
+/// Every call with a body can be refused with these as well.
+const BODY_REFUSALS: [u16; 2] = [413, 415];
+
+fn document(operations: &[(Method, &'static str, Operation)]) -> Value {
+    let settings = SchemaSettings::draft2020_12().with(|settings| {
+        settings.definitions_path = "/components/schemas".into();
+        settings.meta_schema = None;
+    });
+    let mut generator = settings.into_generator();
+    let mut paths = Map::new();
+    for (method, path, operation) in operations {
+        let item = paths.entry(*path).or_insert_with(|| json!({}));
+        item[method.as_str().to_ascii_lowercase()] = operation.to_json(path, &mut generator);
+    }
+    let problem = schema_of::<Problem>(&mut generator);
+    let schemas = generator.take_definitions(true);
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "ShopZen",
+            "version": "1",
+            "description": "The HTTP API of a ShopZen shop. Every refusal is `application/problem+json` \
+                            (RFC 9457); its `code` is explained under `/docs/problems`. Every answer \
+                            has a `Request-Id`.",
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+        },
+        "servers": [{ "url": "/" }],
+        "tags": [
+            { "name": "catalogue", "description": "What is for sale." },
+            { "name": "stock", "description": "How many of what can be bought." },
+            { "name": "orders", "description": "Buying." },
+            { "name": "staff", "description": "For who has the scopes." },
+        ],
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "responses": {
+                "Problem": {
+                    "description": "Refused; the body says why.",
+                    "content": { "application/problem+json": { "schema": problem } },
+                },
+            },
+            "headers": headers(),
+            "securitySchemes": {
+                "accessToken": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" },
+                "orderToken": { "type": "apiKey", "in": "header", "name": "Order-Token" },
+            },
+        },
+    })
+}
+
+fn headers() -> Value {
+    let header = |description: &str| json!({ "description": description, "schema": { "type": "string" } });
+    json!({
+        "Request-Id": header("The trace id of the request."),
+        "Location": header("Where the resource is."),
+        "Preference-Applied": header("`wait=N`, as it was applied."),
+        "Idempotent-Replayed": header("`true` where the answer had been given before."),
+        "ETag": header("A strong entity tag."),
+        "Link": header("`<address>; rel=\"next\"` where there is a next page."),
+    })
+}
+
+impl Operation {
+    fn to_json(self, path: &str, generator: &mut SchemaGenerator) -> Value {
+        let mut parameters: Vec<Value> = Vec::new();
+        for segment in path.split('/').filter_map(|segment| segment.strip_prefix('{')) {
+            let name = segment.trim_end_matches('}');
+            let (_, schema, description) = PATH_PARAMETERS
+                .into_iter()
+                .find(|(known, ..)| *known == name)
+                .expect("each name in a path is explained");
+            parameters.push(json!({
+                "name": name, "in": "path", "required": true,
+                "description": description, "schema": schema(generator),
+            }));
+        }
+        parameters.extend(self.parameters.iter().map(|parameter| parameter.to_json(generator)));
+        if self.is_conditional {
+            let tag = Parameter::header("If-None-Match", "The `ETag` of what the client has.");
+            parameters.push(tag.to_json(generator));
+        }
+        let mut operation = json!({
+            "operationId": self.id,
+            "tags": [self.tag],
+            "summary": self.summary,
+            "description": self.description,
+            "parameters": parameters,
+            "responses": self.responses(generator),
+            "security": self.security(),
+        });
+        if let Access::Scope(scope) = self.access {
+            operation["description"] = format!("{} Needs the scope `{scope}`.", self.description).into();
+        }
+        if let Some(body) = self.body {
+            operation["requestBody"] = json!({
+                "required": true,
+                "content": { "application/json": { "schema": body(generator) } },
+            });
+        }
+        operation
+    }
+
+    fn security(self) -> Value {
+        match self.access {
+            Access::Public => json!([]),
+            Access::Owner => json!([{ "accessToken": [] }, { "orderToken": [] }]),
+            // Only OAuth schemes may name scopes here (OpenAPI 3.1, Security Requirement Object).
+            Access::Account | Access::Scope(_) => json!([{ "accessToken": [] }]),
+        }
+    }
+
+    fn responses(self, generator: &mut SchemaGenerator) -> Value {
+        let mut responses = Map::new();
+        let schema = self.answer.map(|schema| schema(generator));
+        let media = if self.is_stream { "text/event-stream" } else { "application/json" };
+        let headers: Map<String, Value> = ["Request-Id"]
+            .iter()
+            .chain(self.answer_headers)
+            .map(|name| ((*name).to_owned(), json!({ "$ref": format!("#/components/headers/{name}") })))
+            .collect();
+        let answer = json!({
+            "description": self.answer_description,
+            "headers": headers,
+            "content": { media: { "schema": schema } },
+        });
+        if self.creates {
+            let mut created = answer.clone();
+            created["headers"]["Location"] = json!({ "$ref": "#/components/headers/Location" });
+            responses.insert("201".to_owned(), created);
+        }
+        responses.insert(self.status.to_owned(), answer);
+        if self.is_conditional {
+            responses.insert("304".to_owned(), json!({ "description": "The client has it already." }));
+        }
+        let body: &[u16] = if self.body.is_some() { &BODY_REFUSALS } else { &[] };
+        let mut statuses = [&COMMON_REFUSALS, body, self.refusals].concat();
+        statuses.sort_unstable();
+        for status in statuses {
+            responses.insert(status.to_string(), json!({ "$ref": "#/components/responses/Problem" }));
+        }
+        responses.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, fs, path::Path};
+
+    use super::*;
+
+    #[test]
+    fn the_committed_document_is_the_served_one() {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi.json");
+        if fs::read(&golden).unwrap_or_default() != **DOCUMENT {
+            fs::write(&golden, &**DOCUMENT).unwrap();
+            panic!("openapi.json was out of date and has been written anew; look at the difference");
+        }
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere_and_every_id_is_unique() {
+        let document: Value = serde_json::from_slice(&DOCUMENT).unwrap();
+        let mut stack = vec![&document];
+        while let Some(value) = stack.pop() {
+            match value {
+                Value::Object(members) => {
+                    if let Some(Value::String(reference)) = members.get("$ref") {
+                        let pointer = reference.strip_prefix('#').unwrap();
+                        assert!(document.pointer(pointer).is_some(), "{reference}");
+                    }
+                    stack.extend(members.values());
+                }
+                Value::Array(items) => stack.extend(items),
+                _ => {}
+            }
+        }
+        let operations = crate::routes().operations;
+        let ids: BTreeSet<&str> = operations.iter().map(|(.., operation)| operation.id).collect();
+        assert_eq!(ids.len(), operations.len());
+    }
+}

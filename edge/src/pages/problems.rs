@@ -1,0 +1,44 @@
+//! `/docs/problems`: what each error code means, and what to do about it.
+
+use askama::Template;
+use axum::{http::HeaderValue, response::Response};
+use shopzen_contracts::Problem;
+
+use crate::{
+    codes::{self, CODES, Code},
+    pages::assets::STYLE_SHEET,
+    problem::Refusal,
+    request::Named,
+};
+
+#[derive(Template)]
+#[template(path = "problems.html")]
+struct Problems {
+    style_sheet: &'static str,
+    codes: &'static [Code],
+}
+
+pub(crate) async fn list() -> Result<Response, Refusal> {
+    super::page(&Problems { style_sheet: &STYLE_SHEET, codes: CODES })
+}
+
+pub(crate) async fn show(Named(code): Named<String>) -> Result<Response, Refusal> {
+    let code = codes::find(&code).ok_or(Refusal::NotFound)?;
+    super::page(&Problems { style_sheet: &STYLE_SHEET, codes: std::slice::from_ref(code) })
+}
+
+/// The page for somebody who wanted a page.
+#[derive(Template)]
+#[template(path = "refused.html")]
+struct Refused<'p> {
+    style_sheet: &'static str,
+    problem: &'p Problem,
+    trace_id: &'p str,
+}
+
+/// A refusal as a page: its content type and its text.
+pub(crate) fn of_problem(problem: &Problem) -> Option<(HeaderValue, String)> {
+    let trace_id = problem.trace_id.as_deref().unwrap_or_default();
+    let page = Refused { style_sheet: &STYLE_SHEET, problem, trace_id }.render();
+    page.ok().map(|page| (super::HTML, page))
+}

@@ -1,0 +1,10 @@
+//! The edge from outside, over sockets, in front of a real NATS on which no worker listens: what it
+//! does by itself, and what it says when a worker is away.
+
+mod client;
+mod errors;
+mod hostile;
+mod limits;
+mod pages;
+mod protocol;
+mod shutdown;

@@ -1,0 +1,290 @@
+//! With these rights and no others the whole shop works: every worker runs under its own user, and a
+//! checkout goes through all of them.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use shopzen_chassis::{AskError, Asker, Asking, Bus, Process, Secret, Worker, streams};
+use shopzen_contracts::{
+    Currency, Money, OrderId, Quantity, Service, Sku, Slug,
+    auth::IssueToken,
+    catalog::{ImportProducts, ProductInput, VariantInput},
+    notify::ListMails,
+    orders::{
+        AcceptedOrder, Address, GetOrder, OnShortage, OrderLineInput, OrderStatus, OrdersProgressed,
+        PaymentInput, PlaceOrder,
+    },
+    stock::{FeedLevel, ImportLevels},
+};
+use shopzen_contracts::Notice;
+use shopzen_test_servers::servers;
+use shopzen_tests::roles::Role;
+use tokio::{
+    net::TcpListener,
+    task::JoinSet,
+    time::{Instant, interval},
+};
+use uuid::Uuid;
+
+use crate::broker::Broker;
+
+/// Longer than any step takes, even on a machine that is busy compiling.
+const LIMIT: Duration = Duration::from_mins(1);
+
+/// What the six workers keep between two starts.
+struct Databases {
+    urls: [(Service, String); 6],
+    sandbox_url: String,
+}
+
+impl Databases {
+    fn url(&self, service: Service) -> Secret {
+        let (_, url) = self.urls.iter().find(|(owner, _)| *owner == service).unwrap();
+        Secret::new(url)
+    }
+}
+
+/// The six workers, each with its own user.
+struct Shop {
+    process: Process,
+    workers: JoinSet<()>,
+}
+
+impl Shop {
+    async fn start(broker: &Broker, databases: &Databases) -> Self {
+        let mut shop = Self {
+            process: Process::default(),
+            workers: JoinSet::new(),
+        };
+        let url = |service| databases.url(service);
+        let auth = shopzen_auth::Config { database_url: url(Service::Auth), ..Default::default() };
+        let catalog =
+            shopzen_catalog::Config { database_url: url(Service::Catalog), ..Default::default() };
+        let orders =
+            shopzen_orders::Config { database_url: url(Service::Orders), ..Default::default() };
+        let stock = shopzen_stock::Config { database_url: url(Service::Stock), ..Default::default() };
+        let payments = shopzen_payments::Config {
+            database_url: url(Service::Payments),
+            sandbox_url: databases.sandbox_url.parse().unwrap(),
+            ..Default::default()
+        };
+        let notify =
+            shopzen_notify::Config { database_url: url(Service::Notify), ..Default::default() };
+        let bus = async |service| broker.bus(Role::Worker(service)).await;
+        shop.run(shopzen_auth::worker(auth), bus(Service::Auth).await);
+        shop.run(shopzen_catalog::worker(catalog), bus(Service::Catalog).await);
+        shop.run(shopzen_orders::worker(orders), bus(Service::Orders).await);
+        shop.run(shopzen_stock::worker(&stock), bus(Service::Stock).await);
+        shop.run(shopzen_payments::worker(&payments), bus(Service::Payments).await);
+        shop.run(shopzen_notify::worker(notify), bus(Service::Notify).await);
+        shop.until_ready().await;
+        shop
+    }
+
+    fn run<S: Send + Sync + 'static>(&mut self, worker: Worker<S>, bus: Bus) {
+        let process = self.process.clone();
+        self.workers.spawn(async move { worker.run(bus, &process).await.unwrap() });
+    }
+
+    /// Every worker has compared its stream, which is the last thing it does before it works.
+    async fn until_ready(&self) {
+        until("the workers are ready", async || {
+            let checks = self.process.health.check().await;
+            let streams = checks.iter().filter(|check| check.name.ends_with(": stream")).count();
+            (streams == 6 && checks.iter().all(|check| check.ok)).then_some(())
+        })
+        .await;
+    }
+
+    async fn stop(mut self) {
+        self.process.shutdown.cancel();
+        while let Some(ended) = self.workers.join_next().await {
+            ended.unwrap();
+        }
+    }
+}
+
+/// Asks again and again until there is an answer.
+async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + LIMIT;
+    let mut tick = interval(Duration::from_millis(20));
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "not within {LIMIT:?}: {what}");
+        tick.tick().await;
+    }
+}
+
+async fn sandbox() -> String {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let gateway = shopzen_sandbox_gateway::Gateway::open(None).unwrap();
+    let serving = async { axum::serve(listener, shopzen_sandbox_gateway::router(gateway)).await };
+    // It ends with the test's runtime.
+    JoinSet::from_iter([serving]).detach_all();
+    format!("http://{address}/sandbox-gateway")
+}
+
+fn sku() -> Sku {
+    Sku::parse("LAMP").unwrap()
+}
+
+fn lamp() -> ProductInput {
+    ProductInput {
+        slug: Slug::parse("lamp").unwrap(),
+        name: "Lamp".to_owned(),
+        description: String::new(),
+        brand: None,
+        categories: vec!["Lighting".to_owned()],
+        images: Vec::new(),
+        variants: vec![VariantInput {
+            sku: sku(),
+            price: Money::new(2_499, Currency::EUR),
+            compare_at_price: None,
+            options: std::collections::BTreeMap::new(),
+            weight_grams: None,
+            taxable: true,
+        }],
+        published: true,
+    }
+}
+
+fn order() -> PlaceOrder {
+    PlaceOrder {
+        lines: vec![OrderLineInput {
+            sku: sku(),
+            quantity: Quantity::parse(2).unwrap(),
+        }],
+        cart_id: None,
+        email: "ada@example.com".to_owned(),
+        shipping_address: Address {
+            name: "Ada Lovelace".to_owned(),
+            line1: "12 St James's Square".to_owned(),
+            line2: None,
+            postal_code: "SW1Y 4JH".to_owned(),
+            city: "London".to_owned(),
+            region: None,
+            country: "GB".to_owned(),
+        },
+        shipping_method: "standard".to_owned(),
+        payment: PaymentInput {
+            gateway: "sandbox".to_owned(),
+            token: "tok_ok".to_owned(),
+        },
+        expected_total: None,
+        coupons: Vec::new(),
+        on_shortage: OnShortage::Reject,
+    }
+}
+
+async fn fill(operator: &Asker) -> Asking {
+    let staff = IssueToken { email: "staff@demo.test".to_owned() };
+    let issued = operator.command(&staff, &Asking::default()).await.unwrap();
+    let as_staff = Asking {
+        identity: Some(issued.access_token),
+        ..Asking::default()
+    };
+    let products = ImportProducts { products: vec![lamp()] };
+    operator.command(&products, &as_staff).await.unwrap();
+    let levels = ImportLevels { levels: vec![FeedLevel { sku: sku(), on_hand: 10 }] };
+    operator.command(&levels, &as_staff).await.unwrap();
+    as_staff
+}
+
+/// Buys, once orders has heard of the product.
+async fn place(edge: &Asker) -> AcceptedOrder {
+    until("the order is accepted", async || {
+        let asking = Asking {
+            idempotency_key: Some("one lamp".to_owned()),
+            ..Asking::default()
+        };
+        match edge.command(&order(), &asking).await {
+            Ok(accepted) => Some(accepted),
+            Err(AskError::Refused(problem)) if problem.status == 422 => None,
+            Err(error) => panic!("{error}"),
+        }
+    })
+    .await
+}
+
+async fn until_confirmed(edge: &Asker, accepted: &AcceptedOrder) {
+    let asking = Asking {
+        order_token: accepted.order_token.clone(),
+        ..Asking::default()
+    };
+    until("the order is confirmed", async || {
+        let order = edge.query(&GetOrder { id: accepted.order.id }, &asking).await.unwrap();
+        assert_eq!(order.reason, None, "{order:?}");
+        (order.status == OrderStatus::Confirmed).then_some(())
+    })
+    .await;
+}
+
+/// What every worker published about an order.
+async fn until_told(edge: &Asker, order_id: OrderId, wanted: &[(&str, &str)]) {
+    until("every worker has done its part", async || {
+        let mut told = Vec::new();
+        for service in Service::ALL {
+            let history = edge.history(service, order_id.0, &Asking::default()).await.unwrap();
+            told.extend(history.into_iter().map(|entry| (entry.service, entry.event)));
+        }
+        let is_told = |(service, event): &(&str, &str)| {
+            told.iter().any(|(s, e)| s == service && e == event)
+        };
+        wanted.iter().all(is_told).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_whole_checkout_needs_no_more_than_these_rights() {
+    let broker = Broker::start().await;
+    let databases = Databases {
+        urls: Service::ALL.map(|service| (service, servers().database_url())),
+        sandbox_url: sandbox().await,
+    };
+    let shop = Shop::start(&broker, &databases).await;
+    let operator_bus = broker.bus(Role::Operator).await;
+    let (edge, operator) =
+        (Asker::new(broker.bus(Role::Edge).await), Asker::new(operator_bus.clone()));
+
+    let mut hints = Box::pin(edge.listen(OrdersProgressed::SUBJECT).await.unwrap());
+    let as_staff = fill(&operator).await;
+    let accepted = place(&edge).await;
+    until_confirmed(&edge, &accepted).await;
+    let id = accepted.order.id;
+    let wanted = [
+        ("orders", "placed"),
+        ("stock", "reserved"),
+        ("payments", "authorised"),
+        ("orders", "confirmed"),
+        ("stock", "allocated"),
+        ("payments", "captured"),
+        ("notify", "mail_sent"),
+    ];
+    until_told(&edge, id, &wanted).await;
+    tokio::time::timeout(LIMIT, hints.next()).await.unwrap().unwrap();
+
+    let mails = ListMails { order_id: Some(id), limit: None };
+    let mails = operator.query(&mails, &as_staff).await.unwrap();
+    assert_eq!(mails.items.len(), 1);
+    let jetstream = operator_bus.admin();
+    for service in Service::ALL {
+        let differences = streams::check(&jetstream, service).await.unwrap();
+        assert!(differences.is_empty(), "{service:?}: {differences:?}");
+        assert!(!streams::apply(&jetstream, service).await.unwrap());
+        let letters = operator.dead_letters(service, None, &Asking::default()).await.unwrap();
+        assert!(letters.is_empty(), "{service:?}: {letters:?}");
+        let none = operator.drop_dead_letter(service, Uuid::nil(), &Asking::default()).await;
+        assert!(matches!(none, Err(AskError::Refused(_))), "{none:?}");
+        let ping = format!("$SRV.PING.{}", service.name());
+        operator.raw(&ping, "".into(), &Asking::default()).await.unwrap();
+    }
+
+    // A second start compares what was published with what the streams have.
+    shop.stop().await;
+    Shop::start(&broker, &databases).await.stop().await;
+    assert_eq!(broker.refusals(), [""; 0]);
+}

@@ -1,0 +1,210 @@
+//! `nats/permissions.conf`: each role's rights and nothing more.
+
+use std::{collections::BTreeSet, fmt::Write as _};
+
+use shopzen_chassis::{Description, inbox_prefix, streams};
+use shopzen_contracts::{
+    Service,
+    catalogue::{self, Kind},
+};
+use shopzen_tests::{
+    roles::{self, Role},
+    tree,
+};
+
+const HEAD: &str = "\
+# What each user of server.conf may send and hear: its own, and nothing more. A test writes this file
+# from what the workers say they listen to, and tries every right on a real server (tests/permissions).
+#
+# Replies are sent by `allow_responses`: once, to whoever asked within the last minute.
+";
+
+/// A line of a list: a subject, with what it is for.
+struct Right {
+    subject: String,
+    why: &'static str,
+}
+
+fn right(subject: impl Into<String>, why: &'static str) -> Right {
+    Right {
+        subject: subject.into(),
+        why,
+    }
+}
+
+fn may_publish(role: Role) -> Vec<Right> {
+    let mut rights = Vec::new();
+    if let Role::Worker(service) = role {
+        let (name, stream) = (service.name(), service.stream());
+        rights.push(right(format!("shop.evt.{name}.>"), "its facts"));
+        rights.push(right(format!("shop.pub.{name}.>"), "its hints"));
+        for call in ["INFO", "CREATE", "MSG.GET"] {
+            let subject = format!("$JS.API.STREAM.{call}.{stream}");
+            rights.push(right(subject, "its own stream: find or create it, compare its tail"));
+        }
+        let consumers = || {
+            let durable = |source| streams::durable_name(service, source);
+            followed(service).into_iter().map(move |source| (source.stream(), durable(source)))
+        };
+        for (stream, durable) in consumers() {
+            for call in ["CREATE", "MSG.NEXT"] {
+                let subject = format!("$JS.API.CONSUMER.{call}.{stream}.{durable}");
+                rights.push(right(subject, "its consumers"));
+            }
+        }
+        for (stream, durable) in consumers() {
+            // Both forms: which one a server uses is a feature flag of its own.
+            for subject in [
+                format!("$JS.ACK.{stream}.{durable}.>"),
+                format!("$JS.ACK.*.*.{stream}.{durable}.>"),
+            ] {
+                rights.push(right(subject, "its acknowledgements"));
+            }
+        }
+    }
+    for subject in role.asks() {
+        rights.push(right(subject, "its requests"));
+    }
+    if role == Role::Operator {
+        rights.push(right("$SRV.>", "the NATS Services API"));
+        for stream in Service::ALL.map(Service::stream) {
+            for call in ["INFO", "CREATE", "UPDATE"] {
+                rights.push(right(format!("$JS.API.STREAM.{call}.{stream}"), "`shopzen streams`"));
+            }
+        }
+    }
+    rights
+}
+
+fn may_subscribe(role: Role) -> Vec<Right> {
+    let name = role.name();
+    let mut rights = vec![right(format!("{}.>", inbox_prefix(name)), "answers to its requests")];
+    for subject in role.overhears() {
+        rights.push(right(subject, "what passes by"));
+    }
+    if let Role::Worker(_) = role {
+        // Only together with its replicas: nobody gets a second copy.
+        for kind in ["cmd", "qry"] {
+            rights.push(right(format!("shop.{kind}.{name}.> {name}"), "requests to it"));
+        }
+        for verb in ["PING", "INFO", "STATS"] {
+            for subject in [
+                format!("$SRV.{verb}"),
+                format!("$SRV.{verb}.{name}"),
+                format!("$SRV.{verb}.{name}.*"),
+            ] {
+                rights.push(right(subject, "the NATS Services API"));
+            }
+        }
+    }
+    rights
+}
+
+fn followed(service: Service) -> Vec<Service> {
+    let descriptions = roles::descriptions();
+    let of = |description: &&Description| description.service == service;
+    let description = descriptions.iter().find(of).unwrap();
+    description.follows.keys().copied().collect()
+}
+
+fn list(text: &mut String, name: &str, rights: &[Right]) {
+    writeln!(text, "  {name}: [").unwrap();
+    let mut why = "";
+    for right in rights {
+        if right.why != why {
+            why = right.why;
+            writeln!(text, "    # {why}").unwrap();
+        }
+        writeln!(text, "    \"{}\"", right.subject).unwrap();
+    }
+    text.push_str("  ]\n");
+}
+
+fn permissions() -> String {
+    let mut text = HEAD.to_owned();
+    for role in Role::all() {
+        let name = role.name().to_ascii_uppercase();
+        writeln!(text, "\n{name}_PERMISSIONS: {{").unwrap();
+        list(&mut text, "publish", &may_publish(role));
+        list(&mut text, "subscribe", &may_subscribe(role));
+        if let Role::Worker(_) = role {
+            text.push_str("  allow_responses: { max: 1, expires: \"1m\" }\n");
+        }
+        text.push_str("}\n");
+    }
+    text
+}
+
+#[test]
+fn permissions_are_those_the_roles_need() {
+    tree::assert_generated("nats/permissions.conf", &permissions());
+}
+
+#[test]
+fn every_worker_answers_the_same_besides_its_own() {
+    let own: BTreeSet<&str> = catalogue::messages().iter().map(|message| message.subject).collect();
+    for description in roles::descriptions() {
+        let others = description.answers.iter().filter(|subject| !own.contains(subject.as_str()));
+        let others: Vec<&String> = others.collect();
+        let wanted = roles::of_every_worker(description.service);
+        assert_eq!(others, wanted.iter().collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn every_request_is_answered_by_its_owner_and_made_by_somebody() {
+    let descriptions = roles::descriptions();
+    let asked: BTreeSet<String> = Role::all().into_iter().flat_map(Role::asks).collect();
+    for message in catalogue::messages() {
+        if !matches!(message.kind, Kind::Command | Kind::Query) {
+            continue;
+        }
+        let answering: Vec<Service> = descriptions
+            .iter()
+            .filter(|description| description.answers.iter().any(|s| s == message.subject))
+            .map(|description| description.service)
+            .collect();
+        assert_eq!(answering, [message.owner()], "{}", message.subject);
+        assert!(
+            asked.contains(message.subject),
+            "nobody may ask {}: add it to Role::asks in tests/src/roles.rs",
+            message.subject
+        );
+    }
+}
+
+/// The lists of `Role::asks` are kept by hand; the sources are what is true.
+#[test]
+fn edge_and_operator_may_ask_what_they_ask() {
+    for (role, folder) in [(Role::Edge, "edge/src"), (Role::Operator, "shopzen/src/commands")] {
+        let sources: Vec<String> = tree::files_below(folder)
+            .iter()
+            .filter(|file| file.ends_with(".rs"))
+            .map(|file| tree::read(file))
+            .collect();
+        let asks = role.asks();
+        for message in catalogue::messages() {
+            if message.reply.is_none() {
+                continue;
+            }
+            let is_named = sources.iter().any(|source| names(source, message.body.name()));
+            let may_ask = asks.iter().any(|subject| subject == message.subject);
+            assert_eq!(
+                may_ask,
+                is_named,
+                "{role} may ask {}, {folder} names {}: make Role::asks agree",
+                message.subject,
+                message.body.name()
+            );
+        }
+    }
+}
+
+/// Whether a source names a type, comments apart.
+fn names(source: &str, name: &str) -> bool {
+    source
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .flat_map(|line| line.split(|c: char| !c.is_alphanumeric() && c != '_'))
+        .any(|word| word == name)
+}

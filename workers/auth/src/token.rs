@@ -1,0 +1,124 @@
+//! Keys and tokens. Pure but for the chance a new key needs.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jsonwebtoken::{
+    Algorithm, EncodingKey, Header,
+    errors::Error,
+    jwk::{Jwk, PublicKeyUse, ThumbprintHash},
+};
+use shopzen_chassis::Failure;
+use shopzen_contracts::auth::{AUDIENCE, Claims, ISSUER};
+use uuid::Uuid;
+
+use aws_lc_rs::{
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
+};
+
+/// `typ` of an access token, which tells it from every other kind of JWT (RFC 9068, 2.1).
+const TOKEN_TYPE: &str = "at+jwt";
+/// Who a token is for, where no client was registered: the operator's own scripts.
+const CLIENT_ID: &str = "shopzen-cli";
+
+/// A key pair that signs tokens.
+pub(crate) struct SigningKey {
+    /// The public key's thumbprint (RFC 7638).
+    pub(crate) kid: String,
+    /// PKCS #8, DER.
+    pub(crate) private_key: Vec<u8>,
+    /// RFC 7517; nothing secret.
+    pub(crate) public_jwk: serde_json::Value,
+}
+
+/// Who a token is about.
+#[derive(Debug)]
+pub(crate) struct Account {
+    pub(crate) id: Uuid,
+    pub(crate) scopes: Vec<String>,
+}
+
+/// A new ES256 key pair.
+pub(crate) fn new_key() -> Result<SigningKey, Failure> {
+    let pair = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())
+        .map_err(|_| unusable("no key could be generated"))?;
+    let private_key = pair.as_ref().to_vec();
+    let describe = || -> Result<(String, serde_json::Value), Error> {
+        let key = EncodingKey::from_ec_der(&private_key);
+        let mut jwk = Jwk::from_encoding_key(&key, Algorithm::ES256)?;
+        let kid = jwk.thumbprint(ThumbprintHash::SHA256)?;
+        jwk.common.key_id = Some(kid.clone());
+        jwk.common.public_key_use = Some(PublicKeyUse::Signature);
+        Ok((kid, serde_json::to_value(&jwk)?))
+    };
+    let (kid, public_jwk) = describe().map_err(|error| unusable(&error.to_string()))?;
+    Ok(SigningKey {
+        kid,
+        private_key,
+        public_jwk,
+    })
+}
+
+/// What a token for `account` says.
+pub(crate) fn claims(account: &Account, jti: Uuid, now: Timestamp, lifetime: Duration) -> Claims {
+    let now = u64::try_from(now.as_second()).unwrap_or(0);
+    Claims {
+        iss: ISSUER.to_owned(),
+        sub: account.id,
+        aud: AUDIENCE.to_owned(),
+        exp: now.saturating_add(lifetime.as_secs()),
+        nbf: now,
+        iat: now,
+        jti,
+        client_id: CLIENT_ID.to_owned(),
+        scope: account.scopes.join(" "),
+    }
+}
+
+/// The token.
+pub(crate) fn sign(key: &SigningKey, claims: &Claims) -> Result<String, Failure> {
+    let mut header = Header::new(Algorithm::ES256);
+    header.typ = Some(TOKEN_TYPE.to_owned());
+    header.kid = Some(key.kid.clone());
+    jsonwebtoken::encode(&header, claims, &EncodingKey::from_ec_der(&key.private_key))
+        .map_err(|error| unusable(&error.to_string()))
+}
+
+fn unusable(why: &str) -> Failure {
+    Failure::Inconsistent(format!("the signing key: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_public_key_has_nothing_private_in_it() {
+        let key = new_key().unwrap();
+        let mut members: Vec<&String> = key.public_jwk.as_object().unwrap().keys().collect();
+        members.sort();
+        assert_eq!(members, ["alg", "crv", "kid", "kty", "use", "x", "y"]);
+        assert_eq!(key.public_jwk["kid"], key.kid);
+        assert_eq!(key.kid.len(), 43, "SHA-256 in base64url");
+        assert_ne!(new_key().unwrap().kid, key.kid);
+    }
+
+    #[test]
+    fn a_token_says_who_for_whom_and_until_when() {
+        let account = Account {
+            id: Uuid::nil(),
+            scopes: vec!["a:b".into(), "c:d".into()],
+        };
+        let now = Timestamp::from_second(1_000).unwrap();
+        let claims = claims(&account, Uuid::max(), now, Duration::from_mins(10));
+        assert_eq!((claims.iat, claims.nbf, claims.exp), (1_000, 1_000, 1_600));
+        assert_eq!(claims.scope, "a:b c:d");
+        let token = sign(&new_key().unwrap(), &claims).unwrap();
+        let header = jsonwebtoken::decode_header(&token).unwrap();
+        assert_eq!(
+            (header.alg, header.typ.as_deref()),
+            (Algorithm::ES256, Some("at+jwt"))
+        );
+    }
+}

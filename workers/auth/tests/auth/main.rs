@@ -1,0 +1,5 @@
+//! The auth worker on a real database and a real broker.
+
+mod fixtures;
+mod issuing;
+mod verifying;

@@ -1,0 +1,152 @@
+//! Changes of products, by staff and by feeds.
+
+use std::collections::HashSet;
+
+use shopzen_chassis::{Answers, Cause, Cx, Failure, Request};
+use shopzen_contracts::{
+    FieldError, Problem, ProductId, Sku, Slug,
+    catalog::{ImportProducts, ImportResult, ImportedProducts, Product, UpsertProduct},
+};
+
+use crate::{
+    Catalog,
+    domain::{CategoryTree, Refusal, Shelf, Stored, Taken, Wish},
+    store,
+};
+
+/// What it takes to change the catalogue.
+const SCOPE: &str = "catalog:write";
+
+pub(crate) async fn upsert_product(
+    cx: &mut Cx,
+    catalog: &Catalog,
+    requests: &[Request<UpsertProduct>],
+) -> Answers<Product> {
+    let mut answers = Vec::with_capacity(requests.len());
+    for request in requests {
+        answers.push(upsert(cx, catalog, request).await?);
+    }
+    Ok(answers)
+}
+
+pub(crate) async fn import_products(
+    cx: &mut Cx,
+    catalog: &Catalog,
+    requests: &[Request<ImportProducts>],
+) -> Answers<ImportedProducts> {
+    let mut answers = Vec::with_capacity(requests.len());
+    for request in requests {
+        answers.push(import(cx, catalog, request).await?);
+    }
+    Ok(answers)
+}
+
+async fn upsert(
+    cx: &mut Cx,
+    catalog: &Catalog,
+    request: &Request<UpsertProduct>,
+) -> Result<Result<Product, Problem>, Failure> {
+    if let Err(problem) = request.caller.require(SCOPE) {
+        return Ok(Err(problem));
+    }
+    let UpsertProduct(input) = &request.body;
+    let wish = Wish { input, if_match: request.if_match.as_deref() };
+    let (outcomes, product) = change(cx, catalog, &[wish], &request.cause).await?;
+    Ok(match (outcomes.into_iter().next(), product) {
+        (Some(Ok(_)), Some(product)) => {
+            let index = catalog.index.read();
+            Ok(product.product(|sku| index.available(sku)))
+        }
+        (Some(Err(refusal)), _) => Err(refusal.into()),
+        (Some(Ok(_)) | None, _) => {
+            return Err(Failure::Inconsistent("a product was taken and is not there".to_owned()));
+        }
+    })
+}
+
+async fn import(
+    cx: &mut Cx,
+    catalog: &Catalog,
+    request: &Request<ImportProducts>,
+) -> Result<Result<ImportedProducts, Problem>, Failure> {
+    if let Err(problem) = request.caller.require(SCOPE) {
+        return Ok(Err(problem));
+    }
+    let products = &request.body.products;
+    if products.len() > ImportProducts::PRODUCTS_MAX {
+        let detail = format!("must be at most {}", ImportProducts::PRODUCTS_MAX);
+        return Ok(Err(Problem::invalid(vec![FieldError::new("/products", "too_many", detail)])));
+    }
+    let wishes: Vec<Wish<'_>> =
+        products.iter().map(|input| Wish { input, if_match: None }).collect();
+    let (outcomes, _) = change(cx, catalog, &wishes, &request.cause).await?;
+    let results = outcomes
+        .into_iter()
+        .map(|outcome| match outcome {
+            Ok(Taken::Created) => ImportResult::Created,
+            Ok(Taken::Updated) => ImportResult::Updated,
+            Ok(Taken::Unchanged) => ImportResult::Unchanged,
+            Err(refusal) => {
+                let (pointer, detail) = refusal.first();
+                ImportResult::Refused { pointer, detail }
+            }
+        })
+        .collect();
+    Ok(Ok(ImportedProducts { results }))
+}
+
+/// Makes wishes come true, each by itself, and tells what changed. Returns what became of each, and
+/// the last one's product as it is now.
+async fn change(
+    cx: &mut Cx,
+    catalog: &Catalog,
+    wishes: &[Wish<'_>],
+    cause: &Cause,
+) -> Result<(Vec<Result<Taken, Refusal>>, Option<Stored>), Failure> {
+    // Whoever changes products does so alone, so everything read from here on stays as it is.
+    let revision = store::lock_products(cx.db()).await?;
+    let mut shelf = take_down(cx, wishes).await?;
+    let mut outcomes = Vec::with_capacity(wishes.len());
+    for wish in wishes {
+        outcomes.push(shelf.take(*wish, ProductId(cx.new_id())));
+    }
+    let last = wishes.last().and_then(|wish| shelf.find(&wish.input.slug)).cloned();
+    let (changed, missing) = shelf.into_changes();
+    if changed.is_empty() {
+        return Ok((outcomes, last));
+    }
+    let revision = revision + 1;
+    let now = cx.now();
+    store::insert_categories(cx.db(), &missing).await?;
+    store::save_products(cx.db(), &changed, revision, now).await?;
+    store::save_revision_of_products(cx.db(), revision).await?;
+    {
+        let index = catalog.index.read();
+        for product in &changed {
+            cx.publish(&product.changed(|sku| index.available(sku)), cause);
+        }
+    }
+    let index = catalog.index.clone();
+    cx.after_commit(move || {
+        let mut index = index.write();
+        index.add_categories(missing);
+        index.add_products(changed);
+        index.saw_product_change(revision);
+    });
+    Ok((outcomes, last))
+}
+
+/// Takes everything that wishes are about out of the database.
+async fn take_down(cx: &mut Cx, wishes: &[Wish<'_>]) -> Result<Shelf, Failure> {
+    let inputs = || wishes.iter().map(|wish| wish.input);
+    let slugs: Vec<&Slug> = inputs().map(|input| &input.slug).collect();
+    let skus: HashSet<&Sku> =
+        inputs().flat_map(|input| &input.variants).map(|variant| &variant.sku).collect();
+    let mut tree = CategoryTree::default();
+    for category in store::find_categories(cx.db()).await? {
+        tree.insert(category);
+    }
+    let products = store::find_products_by_slug(cx.db(), &slugs, &tree).await?;
+    let owners = store::find_owners(cx.db(), &skus.into_iter().collect::<Vec<_>>()).await?;
+    Ok(Shelf::new(products, owners, tree))
+}

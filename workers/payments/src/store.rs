@@ -1,0 +1,440 @@
+//! All SQL of the payments worker.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use shopzen_chassis::Failure;
+use shopzen_contracts::{Money, OrderId};
+use sqlx::{FromRow, PgConnection, Row, migrate::Migrator, postgres::PgRow};
+use uuid::Uuid;
+
+use crate::{
+    attempt,
+    batch::{Booking, NewAttempt, Payment, Standing, Terms},
+    domain::{Kind, State},
+};
+
+pub(crate) static MIGRATOR: Migrator = sqlx::migrate!();
+
+/// Hours for which gateways are sure to know a key again (Stripe forgets after 24). Later an operation
+/// is not sent again, only asked about.
+const RESEND_HOURS_MAX: i32 = 20;
+
+impl FromRow<'_, PgRow> for Payment {
+    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
+        let amount_minor: Option<i64> = row.try_get("amount_minor")?;
+        let terms = match amount_minor {
+            None => None,
+            Some(amount_minor) => {
+                let currency: String = row.try_get("currency")?;
+                let currency = currency
+                    .parse()
+                    .map_err(|e| sqlx::Error::Decode(Box::new(e)))?;
+                Some(Terms {
+                    amount: Money::new(amount_minor, currency),
+                    gateway: row.try_get("gateway")?,
+                    token: row.try_get("token")?,
+                })
+            }
+        };
+        let name: &str = row.try_get("payment_state")?;
+        let state = State::parse(name, terms.as_ref().map(|terms| terms.amount));
+        Ok(Self {
+            state: state.ok_or_else(|| unknown("payments.state", name))?,
+            terms,
+            charge: row.try_get("charge")?,
+            standing: Standing::AsStored,
+        })
+    }
+}
+
+fn unknown(column: &str, text: &str) -> sqlx::Error {
+    sqlx::Error::Decode(format!("{column} is {text:?}").into())
+}
+
+/// Locks the payments of these orders, in their order, so that two batches cannot lock each other out.
+pub(crate) async fn lock_payments(
+    db: &mut PgConnection,
+    order_ids: &[Uuid],
+) -> Result<BTreeMap<Uuid, Payment>, Failure> {
+    let rows = sqlx::query(
+        "
+        SELECT order_id, state AS payment_state, amount_minor, currency, gateway, token, charge
+        FROM payments WHERE order_id = ANY($1)
+        ORDER BY order_id
+        FOR UPDATE
+        ",
+    )
+    .bind(order_ids)
+    .fetch_all(db)
+    .await?;
+    rows.iter()
+        .map(|row| Ok((row.try_get("order_id")?, Payment::from_row(row)?)))
+        .collect()
+}
+
+/// Columns of payments, for `unnest`.
+struct Columns<'a> {
+    order_ids: Vec<Uuid>,
+    states: Vec<&'static str>,
+    amounts: Vec<Option<i64>>,
+    currencies: Vec<Option<&'a str>>,
+    gateways: Vec<Option<&'a str>>,
+    tokens: Vec<Option<&'a str>>,
+    charges: Vec<Option<&'a str>>,
+}
+
+impl<'a> Columns<'a> {
+    /// None where no payment stands so.
+    fn of(payments: &'a BTreeMap<Uuid, Payment>, standing: Standing) -> Option<Self> {
+        let rows: Vec<_> = payments
+            .iter()
+            .filter(|(_, row)| row.standing == standing)
+            .collect();
+        if rows.is_empty() {
+            return None;
+        }
+        let terms = rows.iter().map(|(_, row)| row.terms.as_ref());
+        Some(Self {
+            order_ids: rows.iter().map(|(order_id, _)| **order_id).collect(),
+            states: rows.iter().map(|(_, row)| row.state.name()).collect(),
+            amounts: terms
+                .clone()
+                .map(|terms| Some(terms?.amount.amount_minor))
+                .collect(),
+            currencies: terms
+                .clone()
+                .map(|terms| Some(terms?.amount.currency.as_str()))
+                .collect(),
+            gateways: terms
+                .clone()
+                .map(|terms| Some(terms?.gateway.as_str()))
+                .collect(),
+            tokens: terms.map(|terms| Some(terms?.token.as_str())).collect(),
+            charges: rows.iter().map(|(_, row)| row.charge.as_deref()).collect(),
+        })
+    }
+}
+
+/// Writes payments that were not there when their orders were looked up.
+pub(crate) async fn insert_payments(
+    db: &mut PgConnection,
+    payments: &BTreeMap<Uuid, Payment>,
+) -> Result<(), Failure> {
+    let Some(columns) = Columns::of(payments, Standing::New) else {
+        return Ok(());
+    };
+    let expected = columns.order_ids.len();
+    let inserted = sqlx::query(
+        "
+        INSERT INTO payments (order_id, state, amount_minor, currency, gateway, token, charge)
+        SELECT * FROM unnest
+            ($1::uuid[], $2::text[], $3::int8[], $4::text[], $5::text[], $6::text[], $7::text[])
+        ON CONFLICT (order_id) DO NOTHING
+        ",
+    )
+    .bind(columns.order_ids)
+    .bind(columns.states)
+    .bind(columns.amounts)
+    .bind(columns.currencies)
+    .bind(columns.gateways)
+    .bind(columns.tokens)
+    .bind(columns.charges)
+    .execute(db)
+    .await?;
+    // Another replica was told something else about the same order at the same moment.
+    if usize::try_from(inserted.rows_affected()).ok() != Some(expected) {
+        return Err(Failure::Overtaken);
+    }
+    Ok(())
+}
+
+/// Writes what changed of payments that are locked.
+pub(crate) async fn save_payments(
+    db: &mut PgConnection,
+    payments: &BTreeMap<Uuid, Payment>,
+) -> Result<(), Failure> {
+    let Some(columns) = Columns::of(payments, Standing::Changed) else {
+        return Ok(());
+    };
+    sqlx::query(
+        "
+        UPDATE payments AS payment
+        SET state = new.state, amount_minor = new.amount_minor, currency = new.currency,
+            gateway = new.gateway, token = new.token, charge = new.charge
+        FROM unnest
+            ($1::uuid[], $2::text[], $3::int8[], $4::text[], $5::text[], $6::text[], $7::text[])
+            AS new (order_id, state, amount_minor, currency, gateway, token, charge)
+        WHERE payment.order_id = new.order_id
+        ",
+    )
+    .bind(columns.order_ids)
+    .bind(columns.states)
+    .bind(columns.amounts)
+    .bind(columns.currencies)
+    .bind(columns.gateways)
+    .bind(columns.tokens)
+    .bind(columns.charges)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Writes down what will be asked. Who does not record an answer within `lease` has died.
+pub(crate) async fn insert_attempts(
+    db: &mut PgConnection,
+    attempts: &[NewAttempt],
+    lease: Duration,
+) -> Result<(), Failure> {
+    if attempts.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "
+        INSERT INTO payment_attempts
+            (order_id, kind, state, amount_minor, next_at, cause_id, trace_parent)
+        SELECT order_id, kind, $6, amount_minor, now() + $7 * interval '1 millisecond', cause_id, trace_parent
+        FROM unnest($1::uuid[], $2::text[], $3::int8[], $4::uuid[], $5::text[])
+            AS new (order_id, kind, amount_minor, cause_id, trace_parent)
+        ",
+    )
+    .bind(attempts.iter().map(|a| a.order_id.0).collect::<Vec<_>>())
+    .bind(attempts.iter().map(|a| a.kind.as_str()).collect::<Vec<_>>())
+    .bind(attempts.iter().map(|a| a.amount.amount_minor).collect::<Vec<_>>())
+    .bind(attempts.iter().map(|a| a.cause.event_id).collect::<Vec<_>>())
+    .bind(attempts.iter().map(|a| a.cause.trace.as_str()).collect::<Vec<_>>())
+    .bind(attempt::State::Calling.as_str())
+    .bind(millis(lease))
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// An attempt that is not settled.
+pub(crate) struct OpenAttempt {
+    pub(crate) kind: Kind,
+    pub(crate) state: attempt::State,
+    pub(crate) calls: i32,
+    pub(crate) cause_id: Option<Uuid>,
+    pub(crate) trace_parent: String,
+}
+
+/// Locks those of these attempts that are not settled, with their payments.
+pub(crate) async fn lock_open_attempts(
+    db: &mut PgConnection,
+    asked: &BTreeSet<(Uuid, &'static str)>,
+) -> Result<Vec<(OrderId, Payment, OpenAttempt)>, Failure> {
+    let rows = sqlx::query(
+        "
+        SELECT payment.order_id, payment.state AS payment_state, payment.amount_minor, currency,
+            gateway, token, charge, attempt.kind, attempt.state, calls, cause_id, trace_parent
+        FROM unnest($1::uuid[], $2::text[]) AS asked (order_id, kind)
+        JOIN payments AS payment ON payment.order_id = asked.order_id
+        JOIN payment_attempts AS attempt
+            ON attempt.order_id = asked.order_id AND attempt.kind = asked.kind
+        WHERE attempt.next_at IS NOT NULL
+        ORDER BY payment.order_id
+        FOR UPDATE OF payment, attempt
+        ",
+    )
+    .bind(
+        asked
+            .iter()
+            .map(|(order_id, _)| *order_id)
+            .collect::<Vec<_>>(),
+    )
+    .bind(asked.iter().map(|(_, kind)| *kind).collect::<Vec<_>>())
+    .fetch_all(db)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let attempt = OpenAttempt {
+                kind: kind_of(row)?,
+                state: attempt_state_of(row)?,
+                calls: row.try_get("calls")?,
+                cause_id: row.try_get("cause_id")?,
+                trace_parent: row.try_get("trace_parent")?,
+            };
+            Ok((
+                OrderId(row.try_get("order_id")?),
+                Payment::from_row(row)?,
+                attempt,
+            ))
+        })
+        .collect()
+}
+
+fn kind_of(row: &PgRow) -> sqlx::Result<Kind> {
+    let text: &str = row.try_get("kind")?;
+    Kind::parse(text).ok_or_else(|| unknown("payment_attempts.kind", text))
+}
+
+fn attempt_state_of(row: &PgRow) -> sqlx::Result<attempt::State> {
+    let text: &str = row.try_get("state")?;
+    attempt::State::parse(text).ok_or_else(|| unknown("payment_attempts.state", text))
+}
+
+/// What became of an attempt.
+pub(crate) struct Settled {
+    pub(crate) order_id: OrderId,
+    pub(crate) kind: Kind,
+    pub(crate) state: attempt::State,
+    /// None where nobody has to look again.
+    pub(crate) pause: Option<Duration>,
+}
+
+/// Writes what became of attempts that are locked. Pauses become longer by up to a quarter, so that
+/// those who failed together do not come back together.
+pub(crate) async fn save_attempts(
+    db: &mut PgConnection,
+    settled: &[Settled],
+) -> Result<(), Failure> {
+    if settled.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "
+        UPDATE payment_attempts AS attempt
+        SET state = new.state,
+            next_at = now() + new.pause_ms * interval '1 millisecond' * (1 + random() / 4)
+        FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int8[]) AS new (order_id, kind, state, pause_ms)
+        WHERE attempt.order_id = new.order_id AND attempt.kind = new.kind
+        ",
+    )
+    .bind(settled.iter().map(|s| s.order_id.0).collect::<Vec<_>>())
+    .bind(settled.iter().map(|s| s.kind.as_str()).collect::<Vec<_>>())
+    .bind(settled.iter().map(|s| s.state.as_str()).collect::<Vec<_>>())
+    .bind(settled.iter().map(|s| s.pause.map(millis)).collect::<Vec<_>>())
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Settles authorisations that wait for shoppers who need not act any more.
+pub(crate) async fn stop_asking(db: &mut PgConnection, order_ids: &[Uuid]) -> Result<(), Failure> {
+    if order_ids.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "
+        UPDATE payment_attempts SET state = $2, next_at = NULL
+        WHERE order_id = ANY($1) AND kind = $3 AND next_at IS NOT NULL
+        ",
+    )
+    .bind(order_ids)
+    .bind(attempt::State::Done.as_str())
+    .bind(Kind::Authorise.as_str())
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// An attempt whose time has come, with what is known of its payment.
+pub(crate) struct DueAttempt {
+    pub(crate) order_id: OrderId,
+    pub(crate) kind: Kind,
+    pub(crate) amount: Money,
+    pub(crate) state: attempt::State,
+    /// Whether the gateway is sure to know its key.
+    pub(crate) may_be_sent: bool,
+    pub(crate) payment: Payment,
+}
+
+/// Takes attempts whose time has come; nobody else takes them within `lease`.
+pub(crate) async fn claim_due(
+    db: &mut PgConnection,
+    attempts_max: usize,
+    lease: Duration,
+) -> Result<Vec<DueAttempt>, Failure> {
+    let rows = sqlx::query(
+        "
+        WITH due AS MATERIALIZED (
+            SELECT order_id, kind FROM payment_attempts
+            WHERE next_at <= now()
+            ORDER BY next_at
+            LIMIT $1
+            FOR UPDATE SKIP LOCKED
+        )
+        UPDATE payment_attempts AS attempt
+        SET calls = attempt.calls + 1, next_at = now() + $2 * interval '1 millisecond'
+        FROM due JOIN payments AS payment ON payment.order_id = due.order_id
+        WHERE attempt.order_id = due.order_id AND attempt.kind = due.kind
+        RETURNING attempt.order_id, attempt.kind, attempt.state, attempt.amount_minor AS asked_minor,
+            attempt.created_at > now() - make_interval(hours => $3) AS may_be_sent,
+            payment.state AS payment_state, payment.amount_minor, currency, gateway, token, charge
+        ",
+    )
+    .bind(i64::try_from(attempts_max).unwrap_or(i64::MAX))
+    .bind(millis(lease))
+    .bind(RESEND_HOURS_MAX)
+    .fetch_all(db)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let payment = Payment::from_row(row)?;
+            let terms = payment
+                .terms
+                .as_ref()
+                .ok_or_else(|| unknown("payments.currency", ""))?;
+            Ok(DueAttempt {
+                order_id: OrderId(row.try_get("order_id")?),
+                kind: kind_of(row)?,
+                amount: Money::new(row.try_get("asked_minor")?, terms.amount.currency),
+                state: attempt_state_of(row)?,
+                may_be_sent: row.try_get("may_be_sent")?,
+                payment,
+            })
+        })
+        .collect()
+}
+
+/// Writes into the ledger.
+pub(crate) async fn insert_transfers(
+    db: &mut PgConnection,
+    bookings: &[Booking],
+) -> Result<(), Failure> {
+    if bookings.is_empty() {
+        return Ok(());
+    }
+    let accounts = bookings.iter().map(|booking| booking.movement.accounts());
+    let (debits, credits): (Vec<_>, Vec<_>) = accounts.unzip();
+    sqlx::query(
+        "
+        INSERT INTO ledger_transfers
+            (order_id, movement, debit_account, credit_account, amount_minor, currency)
+        SELECT * FROM unnest
+            ($1::uuid[], $2::text[], $3::text[], $4::text[], $5::int8[], $6::text[])
+        ",
+    )
+    .bind(bookings.iter().map(|b| b.order_id.0).collect::<Vec<_>>())
+    .bind(
+        bookings
+            .iter()
+            .map(|b| b.movement.as_str())
+            .collect::<Vec<_>>(),
+    )
+    .bind(debits)
+    .bind(credits)
+    .bind(
+        bookings
+            .iter()
+            .map(|b| b.amount.amount_minor)
+            .collect::<Vec<_>>(),
+    )
+    .bind(
+        bookings
+            .iter()
+            .map(|b| b.amount.currency.as_str())
+            .collect::<Vec<_>>(),
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// For `$n * interval '1 millisecond'`.
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
