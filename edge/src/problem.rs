@@ -151,7 +151,7 @@ impl Refusal {
                 "it exists: read it, and send its ETag as If-Match, so that nobody's change is lost",
             ),
             Self::IfMatchStale => {
-                plain(412, "precondition_failed", "it is not what If-Match says; read it again")
+                plain(412, "out_of_date", "it is not what If-Match says; read it again")
             }
             Self::RateLimited(_) => {
                 plain(429, "rate_limited", "too many requests from this address; see Retry-After")

@@ -160,6 +160,15 @@ impl IfMatch {
             .map(Self::Version)
             .ok_or(Refusal::IfMatchStale)
     }
+
+    /// As workers read it.
+    pub(crate) fn into_header(self) -> Option<String> {
+        match self {
+            Self::Absent => None,
+            Self::Any => Some("*".to_owned()),
+            Self::Version(version) => Some(version.to_string()),
+        }
+    }
 }
 
 /// The body of a request that has to be JSON: bytes, which the worker will read.

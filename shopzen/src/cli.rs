@@ -7,7 +7,7 @@ use shopzen_catalog::feed::Format;
 use shopzen_contracts::{Currency, OrderId, Service};
 use uuid::Uuid;
 
-use crate::roles::Role;
+use crate::{bench::BenchArgs, roles::Role};
 
 /// `ShopZen`: a shop whose parts talk in messages. Without a command: `up`.
 #[derive(Debug, Parser)]
@@ -69,16 +69,15 @@ pub enum Command {
     },
     /// Read a product feed into the catalogue
     Import(ImportArgs),
-    /// Fill the catalogue with made-up products
-    Seed {
-        #[arg(long, value_name = "N")]
-        products: u32,
-    },
+    /// Fill the catalogue with the demo's products, or with made-up ones
+    Seed(SeedArgs),
     /// Messages that were set aside because nobody could handle them
     DeadLetters {
         #[command(subcommand)]
         action: DeadLettersAction,
     },
+    /// Measure a running shop
+    Bench(BenchArgs),
 }
 
 impl Default for Command {
@@ -96,6 +95,17 @@ pub struct ImportArgs {
     /// Of prices that name none
     #[arg(long, default_value = "EUR")]
     pub currency: Currency,
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+#[group(required = true)]
+pub struct SeedArgs {
+    /// The demo's, unless there are products already
+    #[arg(long)]
+    pub demo: bool,
+    /// So many made-up ones; the same ones each time
+    #[arg(long, value_name = "N")]
+    pub products: Option<u32>,
 }
 
 #[derive(Clone, Debug, Default, Args)]

@@ -5,6 +5,7 @@
     reason = "a program has no outside: `pub` means for other modules"
 )]
 
+mod bench;
 mod cli;
 mod commands;
 mod config;
@@ -71,9 +72,10 @@ async fn run(cli: Cli, terminal: &Terminal) -> Result<(), Failure> {
         Command::Mail { action } => commands::shop::mail(action, &options, terminal).await,
         Command::Order { id } => commands::shop::order(id, &options, terminal).await,
         Command::Import(args) => commands::import::import(&args, &options, terminal).await,
-        Command::Seed { products } => commands::import::seed(products, &options, terminal).await,
+        Command::Seed(args) => commands::import::seed(args, &options, terminal).await,
         Command::DeadLetters { action } => {
             commands::dead_letters::dead_letters(action, &options, terminal).await
         }
+        Command::Bench(args) => bench::run(args, &options, terminal).await,
     }
 }

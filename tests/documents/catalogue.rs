@@ -47,7 +47,7 @@ fn catalogue() -> String {
     let mut text = HEAD.to_owned();
     for service in Service::ALL {
         write!(text, "\n## {}\n\n", service.name()).unwrap();
-        text.push_str("| | Subject | Says | From | To |\n|---|---|---|---|---|\n");
+        text.push_str("| | Subject | Type | Meaning | From | To |\n|---|---|---|---|---|---|\n");
         let messages = catalogue::messages();
         for message in messages.iter().filter(|message| message.owner() == service) {
             text.push_str(&line(message, &descriptions));
@@ -75,26 +75,33 @@ fn line(message: &Message, descriptions: &[Description]) -> String {
         Kind::Command => ("command", asked_by(message), vec![owner]),
         Kind::Query => ("query", asked_by(message), vec![owner]),
     };
-    let key = if message.kind == Kind::Event { ".{key}" } else { "" };
-    let mut says = typed(&message.body);
+    let key = if message.kind == Kind::Event {
+        ".{key}"
+    } else {
+        ""
+    };
+    let mut types = format!("`{}`", message.body.name());
     if let Some(reply) = &message.reply {
-        write!(says, " → {}", typed(reply)).unwrap();
+        write!(types, " → `{}`", reply.name()).unwrap();
     }
     format!(
-        "| {kind} | `{}{key}` | {says} | {} | {} |\n",
+        "| {kind} | `{}{key}` | {types} | {} | {} | {} |\n",
         message.subject,
+        meaning(&message.body),
         from.join(", "),
         to.join(", ")
     )
 }
 
-/// The name of a body's type, with what it means.
-fn typed(body: &Body) -> String {
+/// The first sentence of what is said beside the type.
+fn meaning(body: &Body) -> String {
     let schema = (body.schema)();
-    let meaning = schema.get("description").and_then(|text| text.as_str()).unwrap_or_default();
-    let meaning = meaning.split(". ").next().unwrap_or_default().trim_end_matches('.');
-    let separator = if meaning.is_empty() { "" } else { ": " };
-    format!("`{}`{separator}{}", body.name(), meaning.replace('\n', " "))
+    let text = schema
+        .get("description")
+        .and_then(|text| text.as_str())
+        .unwrap_or_default();
+    let sentence = text.split(". ").next().unwrap_or_default();
+    sentence.trim_end_matches('.').replace('\n', " ")
 }
 
 fn heard_by(event: &Message, descriptions: &[Description]) -> Vec<String> {
@@ -104,14 +111,19 @@ fn heard_by(event: &Message, descriptions: &[Description]) -> Vec<String> {
         followed.any(|subject| *subject == filter)
     };
     let workers = descriptions.iter().filter(follows);
-    let mut names: Vec<String> =
-        workers.map(|description| description.service.name().to_owned()).collect();
+    let mut names: Vec<String> = workers
+        .map(|description| description.service.name().to_owned())
+        .collect();
     names.extend(roles_that(|role| role.overhears().contains(&filter)));
     names
 }
 
 fn overheard_by(notice: &Message) -> Vec<String> {
-    roles_that(|role| role.overhears().iter().any(|subject| subject == notice.subject))
+    roles_that(|role| {
+        role.overhears()
+            .iter()
+            .any(|subject| subject == notice.subject)
+    })
 }
 
 fn asked_by(request: &Message) -> Vec<String> {

@@ -4,3 +4,4 @@
 
 mod asyncapi;
 mod catalogue;
+mod schemas;

@@ -122,7 +122,7 @@ async fn the_whole_shop_is_killed() -> Result<()> {
         .next()
         .context("an address has a port")?
         .to_owned();
-    shop.kill_all()?;
+    shop.kill_all().await?;
     shop.start_again_at(&port).await?;
     crowd.finish(&shop).await
 }
@@ -175,12 +175,12 @@ async fn the_broker_gets_an_older_store() -> Result<()> {
     let copy = shop.data_dir().join("nats-copy");
     shop.accepted("before", &order_of(&[("LAMP-BRASS", 1)], "tok_ok"))
         .await?;
-    shop.kill_all()?;
+    shop.kill_all().await?;
     copy_folder(&store, &copy)?;
     shop.start_again_at(&port).await?;
     let mut crowd = crowd(&shop);
     crowd.until_pulled().await?;
-    shop.kill_all()?;
+    shop.kill_all().await?;
     fs::remove_dir_all(&store)?;
     fs::rename(&copy, &store)?;
     shop.start_again_at(&port).await?;

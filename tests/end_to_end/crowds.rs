@@ -11,7 +11,7 @@ use shopzen_tests::{
 use tokio::{sync::Semaphore, task::JoinSet};
 
 /// Places many orders, `at_once` at a time, and returns those that were accepted.
-pub async fn buy(
+async fn buy(
     shop: &Arc<Shop>,
     count: u32,
     at_once: usize,

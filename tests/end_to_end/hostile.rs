@@ -212,7 +212,7 @@ async fn nonsense_is_refused_and_changes_nothing() -> Result<()> {
                 .bearer_auth(&staff);
             if let Ok(kind) = reqwest::header::HeaderValue::from_bytes(kind.as_bytes()) {
                 let answer = request
-                    .header("Content-Type", kind)
+                    .header("Content-Type", kind.clone())
                     .body("{}")
                     .send()
                     .await?;

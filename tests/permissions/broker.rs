@@ -53,7 +53,11 @@ impl Broker {
         let deadline = Instant::now() + START_TIMEOUT;
         let mut tick = interval(Duration::from_millis(20));
         while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-            assert!(Instant::now() < deadline, "NATS does not answer: {}", broker.log());
+            assert!(
+                Instant::now() < deadline,
+                "NATS does not answer: {}",
+                broker.log()
+            );
             tick.tick().await;
         }
         broker
@@ -159,6 +163,7 @@ impl Wire {
     }
 
     pub(crate) async fn subscribe(&mut self, subject: &str, queue: &str) -> Said {
-        self.say(&format!("SUB {subject} {queue} 1\r\nUNSUB 1\r\n")).await
+        self.say(&format!("SUB {subject} {queue} 1\r\nUNSUB 1\r\n"))
+            .await
     }
 }

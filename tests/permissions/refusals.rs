@@ -30,7 +30,16 @@ fn publishable() -> BTreeSet<String> {
         subjects.extend(roles::of_every_worker(service));
         subjects.insert(format!("shop.evt.{}.v2.anything.{KEY}", service.name()));
         subjects.insert(format!("shop.pub.{}.v1.anything", service.name()));
-        for call in ["INFO", "CREATE", "UPDATE", "DELETE", "PURGE", "MSG.GET", "MSG.DELETE", "SNAPSHOT"] {
+        for call in [
+            "INFO",
+            "CREATE",
+            "UPDATE",
+            "DELETE",
+            "PURGE",
+            "MSG.GET",
+            "MSG.DELETE",
+            "SNAPSHOT",
+        ] {
             subjects.insert(format!("$JS.API.STREAM.{call}.{stream}"));
         }
         subjects.insert(format!("$JS.API.DIRECT.GET.{stream}"));
@@ -68,29 +77,38 @@ fn may_publish(role: Role, subject: &str) -> bool {
         return true;
     }
     let tokens: Vec<&str> = subject.split('.').collect();
-    match (role, tokens.as_slice()) {
-        (Role::Worker(service), ["shop", "evt" | "pub", owner, ..]) => service.name() == *owner,
-        (Role::Worker(service), ["$JS", "API", "STREAM", "INFO" | "CREATE", stream])
-        | (Role::Worker(service), ["$JS", "API", "STREAM", "MSG", "GET", stream]) => {
-            service.stream() == *stream
-        }
-        (Role::Operator, ["$JS", "API", "STREAM", "INFO" | "CREATE" | "UPDATE", stream]) => {
-            Service::ALL.iter().any(|service| service.stream() == *stream)
-        }
-        (Role::Operator, ["$SRV", ..]) => true,
-        (Role::Worker(service), ["$JS", "API", "CONSUMER", "CREATE", stream, durable])
-        | (Role::Worker(service), ["$JS", "API", "CONSUMER", "MSG", "NEXT", stream, durable])
-        | (Role::Worker(service), ["$JS", "ACK", stream, durable, _, _, _, _, _])
-        | (Role::Worker(service), ["$JS", "ACK", _, _, stream, durable, ..]) => {
-            follows(service, stream, durable)
-        }
+    match role {
+        Role::Worker(service) => worker_may_publish(service, &tokens),
+        Role::Edge => false,
+        Role::Operator => match tokens.as_slice() {
+            ["$SRV", ..] => true,
+            ["$JS", "API", "STREAM", "INFO" | "CREATE" | "UPDATE", stream] => Service::ALL
+                .iter()
+                .any(|service| service.stream() == *stream),
+            _ => false,
+        },
+    }
+}
+
+fn worker_may_publish(service: Service, tokens: &[&str]) -> bool {
+    match tokens {
+        ["shop", "evt" | "pub", owner, ..] => service.name() == *owner,
+        ["$JS", "API", "STREAM", "INFO" | "CREATE", stream]
+        | ["$JS", "API", "STREAM", "MSG", "GET", stream] => service.stream() == *stream,
+        ["$JS", "API", "CONSUMER", "CREATE", stream, durable]
+        | ["$JS", "API", "CONSUMER", "MSG", "NEXT", stream, durable]
+        | ["$JS", "ACK", stream, durable, _, _, _, _, _]
+        | ["$JS", "ACK", _, _, stream, durable, ..] => follows(service, stream, durable),
         _ => false,
     }
 }
 
 fn follows(service: Service, stream: &str, durable: &str) -> bool {
     let descriptions = roles::descriptions();
-    let own = descriptions.iter().find(|description| description.service == service).unwrap();
+    let own = descriptions
+        .iter()
+        .find(|description| description.service == service)
+        .unwrap();
     own.follows.keys().any(|source| {
         source.stream() == stream && streams::durable_name(service, *source) == durable
     })
@@ -123,10 +141,25 @@ fn listenable() -> BTreeSet<(String, String)> {
         add(format!("$SRV.PING.{}", service.name()), "");
         add(format!("$SRV.STATS.{}.replica", service.name()), "");
     }
-    for subject in ["$SRV.PING", "$SRV.>", "$JS.>", "$JS.API.>", "$JS.ACK.>", "$SYS.>"] {
+    for subject in [
+        "$SRV.PING",
+        "$SRV.>",
+        "$JS.>",
+        "$JS.API.>",
+        "$JS.ACK.>",
+        "$SYS.>",
+    ] {
         add(subject.to_owned(), "");
     }
-    for subject in [">", "*.>", "shop.>", "shop.evt.>", "shop.*.>", "_INBOX.>", "anything"] {
+    for subject in [
+        ">",
+        "*.>",
+        "shop.>",
+        "shop.evt.>",
+        "shop.*.>",
+        "_INBOX.>",
+        "anything",
+    ] {
         add(subject.to_owned(), "");
         add(subject.to_owned(), "anybody");
     }
@@ -134,21 +167,24 @@ fn listenable() -> BTreeSet<(String, String)> {
 }
 
 fn may_listen(role: Role, subject: &str, queue: &str) -> bool {
-    if role.overhears().iter().any(|overheard| overheard == subject) {
+    if role
+        .overhears()
+        .iter()
+        .any(|overheard| overheard == subject)
+    {
         return true;
     }
     let tokens: Vec<&str> = subject.split('.').collect();
-    match (role, tokens.as_slice()) {
-        (_, [inbox, ..]) if *inbox == format!("_INBOX_{role}") => true,
-        (Role::Worker(service), ["shop", "cmd" | "qry", owner, ..]) => {
-            service.name() == *owner && queue == service.name()
-        }
-        (Role::Worker(_), ["$SRV", "PING" | "INFO" | "STATS"]) => true,
-        (Role::Worker(service), ["$SRV", "PING" | "INFO" | "STATS", name]) => service.name() == *name,
-        (Role::Worker(service), ["$SRV", "PING" | "INFO" | "STATS", name, _]) => {
-            service.name() == *name
-        }
-        _ => false,
+    let Role::Worker(service) = role else {
+        return tokens[0] == format!("_INBOX_{role}");
+    };
+    match tokens.as_slice() {
+        ["shop", "cmd" | "qry", owner, ..] => service.name() == *owner && queue == service.name(),
+        ["$SRV", "PING" | "INFO" | "STATS"] => true,
+        ["$SRV", "PING" | "INFO" | "STATS", name] => service.name() == *name,
+        ["$SRV", "PING" | "INFO" | "STATS", name, _] => service.name() == *name,
+        [inbox, ..] => *inbox == format!("_INBOX_{role}"),
+        [] => false,
     }
 }
 
@@ -192,21 +228,42 @@ async fn a_worker_answers_whoever_asked_it_and_only_once() {
     let subscribed = stock.say("SUB shop.qry.stock.v1.levels stock 1\r\n").await;
     assert!(subscribed.refusals.is_empty());
 
-    let asked = edge.publish("shop.qry.stock.v1.levels", "_INBOX_edge.asked.1").await;
+    let asked = edge
+        .publish("shop.qry.stock.v1.levels", "_INBOX_edge.asked.1")
+        .await;
     assert!(asked.refusals.is_empty(), "{asked:?}");
     // The edge's PONG says that the server has routed the request.
     let heard = stock.say("").await;
     let reply = heard.messages[0].1.clone().unwrap();
     assert!(stock.publish(&reply, "").await.refusals.is_empty());
-    assert_eq!(stock.publish(&reply, "").await.refusals.len(), 1, "a second answer");
-    assert_eq!(stock.publish("_INBOX_edge.asked.2", "").await.refusals.len(), 1, "not asked");
+    assert_eq!(
+        stock.publish(&reply, "").await.refusals.len(),
+        1,
+        "a second answer"
+    );
+    assert_eq!(
+        stock
+            .publish("_INBOX_edge.asked.2", "")
+            .await
+            .refusals
+            .len(),
+        1,
+        "not asked"
+    );
 }
 
 #[tokio::test]
 async fn nobody_gets_in_without_a_password() {
     let broker = Broker::start().await;
-    for credentials in ["", "\"user\":\"edge\",\"pass\":\"guess\",", "\"user\":\"nobody\",\"pass\":\"\","] {
+    for credentials in [
+        "",
+        "\"user\":\"edge\",\"pass\":\"guess\",",
+        "\"user\":\"nobody\",\"pass\":\"\",",
+    ] {
         let said = broker.stranger(credentials).await;
-        assert!(said.contains("Authorization Violation"), "{credentials}: {said}");
+        assert!(
+            said.contains("Authorization Violation"),
+            "{credentials}: {said}"
+        );
     }
 }

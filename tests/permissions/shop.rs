@@ -5,18 +5,18 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use shopzen_chassis::{AskError, Asker, Asking, Bus, Process, Secret, Worker, streams};
+use shopzen_contracts::Notice;
 use shopzen_contracts::{
     Currency, Money, OrderId, Quantity, Service, Sku, Slug,
     auth::IssueToken,
     catalog::{ImportProducts, ProductInput, VariantInput},
     notify::ListMails,
     orders::{
-        AcceptedOrder, Address, GetOrder, OnShortage, OrderLineInput, OrderStatus, OrdersProgressed,
-        PaymentInput, PlaceOrder,
+        AcceptedOrder, Address, GetOrder, OnShortage, OrderLineInput, OrderStatus,
+        OrdersProgressed, PaymentInput, PlaceOrder,
     },
     stock::{FeedLevel, ImportLevels},
 };
-use shopzen_contracts::Notice;
 use shopzen_test_servers::servers;
 use shopzen_tests::roles::Role;
 use tokio::{
@@ -39,7 +39,11 @@ struct Databases {
 
 impl Databases {
     fn url(&self, service: Service) -> Secret {
-        let (_, url) = self.urls.iter().find(|(owner, _)| *owner == service).unwrap();
+        let (_, url) = self
+            .urls
+            .iter()
+            .find(|(owner, _)| *owner == service)
+            .unwrap();
         Secret::new(url)
     }
 }
@@ -57,25 +61,43 @@ impl Shop {
             workers: JoinSet::new(),
         };
         let url = |service| databases.url(service);
-        let auth = shopzen_auth::Config { database_url: url(Service::Auth), ..Default::default() };
-        let catalog =
-            shopzen_catalog::Config { database_url: url(Service::Catalog), ..Default::default() };
-        let orders =
-            shopzen_orders::Config { database_url: url(Service::Orders), ..Default::default() };
-        let stock = shopzen_stock::Config { database_url: url(Service::Stock), ..Default::default() };
+        let auth = shopzen_auth::Config {
+            database_url: url(Service::Auth),
+            ..Default::default()
+        };
+        let catalog = shopzen_catalog::Config {
+            database_url: url(Service::Catalog),
+            ..Default::default()
+        };
+        let orders = shopzen_orders::Config {
+            database_url: url(Service::Orders),
+            ..Default::default()
+        };
+        let stock = shopzen_stock::Config {
+            database_url: url(Service::Stock),
+            ..Default::default()
+        };
         let payments = shopzen_payments::Config {
             database_url: url(Service::Payments),
             sandbox_url: databases.sandbox_url.parse().unwrap(),
             ..Default::default()
         };
-        let notify =
-            shopzen_notify::Config { database_url: url(Service::Notify), ..Default::default() };
+        let notify = shopzen_notify::Config {
+            database_url: url(Service::Notify),
+            ..Default::default()
+        };
         let bus = async |service| broker.bus(Role::Worker(service)).await;
         shop.run(shopzen_auth::worker(auth), bus(Service::Auth).await);
-        shop.run(shopzen_catalog::worker(catalog), bus(Service::Catalog).await);
+        shop.run(
+            shopzen_catalog::worker(catalog),
+            bus(Service::Catalog).await,
+        );
         shop.run(shopzen_orders::worker(orders), bus(Service::Orders).await);
         shop.run(shopzen_stock::worker(&stock), bus(Service::Stock).await);
-        shop.run(shopzen_payments::worker(&payments), bus(Service::Payments).await);
+        shop.run(
+            shopzen_payments::worker(&payments),
+            bus(Service::Payments).await,
+        );
         shop.run(shopzen_notify::worker(notify), bus(Service::Notify).await);
         shop.until_ready().await;
         shop
@@ -83,14 +105,18 @@ impl Shop {
 
     fn run<S: Send + Sync + 'static>(&mut self, worker: Worker<S>, bus: Bus) {
         let process = self.process.clone();
-        self.workers.spawn(async move { worker.run(bus, &process).await.unwrap() });
+        self.workers
+            .spawn(async move { worker.run(bus, &process).await.unwrap() });
     }
 
     /// Every worker has compared its stream, which is the last thing it does before it works.
     async fn until_ready(&self) {
         until("the workers are ready", async || {
             let checks = self.process.health.check().await;
-            let streams = checks.iter().filter(|check| check.name.ends_with(": stream")).count();
+            let streams = checks
+                .iter()
+                .filter(|check| check.name.ends_with(": stream"))
+                .count();
             (streams == 6 && checks.iter().all(|check| check.ok)).then_some(())
         })
         .await;
@@ -180,15 +206,24 @@ fn order() -> PlaceOrder {
 }
 
 async fn fill(operator: &Asker) -> Asking {
-    let staff = IssueToken { email: "staff@demo.test".to_owned() };
+    let staff = IssueToken {
+        email: "staff@demo.test".to_owned(),
+    };
     let issued = operator.command(&staff, &Asking::default()).await.unwrap();
     let as_staff = Asking {
         identity: Some(issued.access_token),
         ..Asking::default()
     };
-    let products = ImportProducts { products: vec![lamp()] };
+    let products = ImportProducts {
+        products: vec![lamp()],
+    };
     operator.command(&products, &as_staff).await.unwrap();
-    let levels = ImportLevels { levels: vec![FeedLevel { sku: sku(), on_hand: 10 }] };
+    let levels = ImportLevels {
+        levels: vec![FeedLevel {
+            sku: sku(),
+            on_hand: 10,
+        }],
+    };
     operator.command(&levels, &as_staff).await.unwrap();
     as_staff
 }
@@ -215,7 +250,15 @@ async fn until_confirmed(edge: &Asker, accepted: &AcceptedOrder) {
         ..Asking::default()
     };
     until("the order is confirmed", async || {
-        let order = edge.query(&GetOrder { id: accepted.order.id }, &asking).await.unwrap();
+        let order = edge
+            .query(
+                &GetOrder {
+                    id: accepted.order.id,
+                },
+                &asking,
+            )
+            .await
+            .unwrap();
         assert_eq!(order.reason, None, "{order:?}");
         (order.status == OrderStatus::Confirmed).then_some(())
     })
@@ -227,12 +270,18 @@ async fn until_told(edge: &Asker, order_id: OrderId, wanted: &[(&str, &str)]) {
     until("every worker has done its part", async || {
         let mut told = Vec::new();
         for service in Service::ALL {
-            let history = edge.history(service, order_id.0, &Asking::default()).await.unwrap();
-            told.extend(history.into_iter().map(|entry| (entry.service, entry.event)));
+            let history = edge
+                .history(service, order_id.0, &Asking::default())
+                .await
+                .unwrap();
+            told.extend(
+                history
+                    .into_iter()
+                    .map(|entry| (entry.service, entry.event)),
+            );
         }
-        let is_told = |(service, event): &(&str, &str)| {
-            told.iter().any(|(s, e)| s == service && e == event)
-        };
+        let is_told =
+            |(service, event): &(&str, &str)| told.iter().any(|(s, e)| s == service && e == event);
         wanted.iter().all(is_told).then_some(())
     })
     .await;
@@ -247,8 +296,10 @@ async fn a_whole_checkout_needs_no_more_than_these_rights() {
     };
     let shop = Shop::start(&broker, &databases).await;
     let operator_bus = broker.bus(Role::Operator).await;
-    let (edge, operator) =
-        (Asker::new(broker.bus(Role::Edge).await), Asker::new(operator_bus.clone()));
+    let (edge, operator) = (
+        Asker::new(broker.bus(Role::Edge).await),
+        Asker::new(operator_bus.clone()),
+    );
 
     let mut hints = Box::pin(edge.listen(OrdersProgressed::SUBJECT).await.unwrap());
     let as_staff = fill(&operator).await;
@@ -265,9 +316,15 @@ async fn a_whole_checkout_needs_no_more_than_these_rights() {
         ("notify", "mail_sent"),
     ];
     until_told(&edge, id, &wanted).await;
-    tokio::time::timeout(LIMIT, hints.next()).await.unwrap().unwrap();
+    tokio::time::timeout(LIMIT, hints.next())
+        .await
+        .unwrap()
+        .unwrap();
 
-    let mails = ListMails { order_id: Some(id), limit: None };
+    let mails = ListMails {
+        order_id: Some(id),
+        limit: None,
+    };
     let mails = operator.query(&mails, &as_staff).await.unwrap();
     assert_eq!(mails.items.len(), 1);
     let jetstream = operator_bus.admin();
@@ -275,12 +332,20 @@ async fn a_whole_checkout_needs_no_more_than_these_rights() {
         let differences = streams::check(&jetstream, service).await.unwrap();
         assert!(differences.is_empty(), "{service:?}: {differences:?}");
         assert!(!streams::apply(&jetstream, service).await.unwrap());
-        let letters = operator.dead_letters(service, None, &Asking::default()).await.unwrap();
+        let letters = operator
+            .dead_letters(service, None, &Asking::default())
+            .await
+            .unwrap();
         assert!(letters.is_empty(), "{service:?}: {letters:?}");
-        let none = operator.drop_dead_letter(service, Uuid::nil(), &Asking::default()).await;
+        let none = operator
+            .drop_dead_letter(service, Uuid::nil(), &Asking::default())
+            .await;
         assert!(matches!(none, Err(AskError::Refused(_))), "{none:?}");
         let ping = format!("$SRV.PING.{}", service.name());
-        operator.raw(&ping, "".into(), &Asking::default()).await.unwrap();
+        operator
+            .raw(&ping, "".into(), &Asking::default())
+            .await
+            .unwrap();
     }
 
     // A second start compares what was published with what the streams have.

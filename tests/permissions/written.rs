@@ -40,11 +40,16 @@ fn may_publish(role: Role) -> Vec<Right> {
         rights.push(right(format!("shop.pub.{name}.>"), "its hints"));
         for call in ["INFO", "CREATE", "MSG.GET"] {
             let subject = format!("$JS.API.STREAM.{call}.{stream}");
-            rights.push(right(subject, "its own stream: find or create it, compare its tail"));
+            rights.push(right(
+                subject,
+                "its own stream: find or create it, compare its tail",
+            ));
         }
         let consumers = || {
             let durable = |source| streams::durable_name(service, source);
-            followed(service).into_iter().map(move |source| (source.stream(), durable(source)))
+            followed(service)
+                .into_iter()
+                .map(move |source| (source.stream(), durable(source)))
         };
         for (stream, durable) in consumers() {
             for call in ["CREATE", "MSG.NEXT"] {
@@ -69,7 +74,10 @@ fn may_publish(role: Role) -> Vec<Right> {
         rights.push(right("$SRV.>", "the NATS Services API"));
         for stream in Service::ALL.map(Service::stream) {
             for call in ["INFO", "CREATE", "UPDATE"] {
-                rights.push(right(format!("$JS.API.STREAM.{call}.{stream}"), "`shopzen streams`"));
+                rights.push(right(
+                    format!("$JS.API.STREAM.{call}.{stream}"),
+                    "`shopzen streams`",
+                ));
             }
         }
     }
@@ -78,14 +86,20 @@ fn may_publish(role: Role) -> Vec<Right> {
 
 fn may_subscribe(role: Role) -> Vec<Right> {
     let name = role.name();
-    let mut rights = vec![right(format!("{}.>", inbox_prefix(name)), "answers to its requests")];
+    let mut rights = vec![right(
+        format!("{}.>", inbox_prefix(name)),
+        "answers to its requests",
+    )];
     for subject in role.overhears() {
         rights.push(right(subject, "what passes by"));
     }
     if let Role::Worker(_) = role {
         // Only together with its replicas: nobody gets a second copy.
         for kind in ["cmd", "qry"] {
-            rights.push(right(format!("shop.{kind}.{name}.> {name}"), "requests to it"));
+            rights.push(right(
+                format!("shop.{kind}.{name}.> {name}"),
+                "requests to it",
+            ));
         }
         for verb in ["PING", "INFO", "STATS"] {
             for subject in [
@@ -142,9 +156,15 @@ fn permissions_are_those_the_roles_need() {
 
 #[test]
 fn every_worker_answers_the_same_besides_its_own() {
-    let own: BTreeSet<&str> = catalogue::messages().iter().map(|message| message.subject).collect();
+    let own: BTreeSet<&str> = catalogue::messages()
+        .iter()
+        .map(|message| message.subject)
+        .collect();
     for description in roles::descriptions() {
-        let others = description.answers.iter().filter(|subject| !own.contains(subject.as_str()));
+        let others = description
+            .answers
+            .iter()
+            .filter(|subject| !own.contains(subject.as_str()));
         let others: Vec<&String> = others.collect();
         let wanted = roles::of_every_worker(description.service);
         assert_eq!(others, wanted.iter().collect::<Vec<_>>());
@@ -176,10 +196,13 @@ fn every_request_is_answered_by_its_owner_and_made_by_somebody() {
 /// The lists of `Role::asks` are kept by hand; the sources are what is true.
 #[test]
 fn edge_and_operator_may_ask_what_they_ask() {
-    for (role, folder) in [(Role::Edge, "edge/src"), (Role::Operator, "shopzen/src/commands")] {
+    for (role, folder) in [
+        (Role::Edge, "edge/src"),
+        (Role::Operator, "shopzen/src/commands"),
+    ] {
         let sources: Vec<String> = tree::files_below(folder)
             .iter()
-            .filter(|file| file.ends_with(".rs"))
+            .filter(|file| tree::is_a("rs", file))
             .map(|file| tree::read(file))
             .collect();
         let asks = role.asks();
@@ -187,7 +210,9 @@ fn edge_and_operator_may_ask_what_they_ask() {
             if message.reply.is_none() {
                 continue;
             }
-            let is_named = sources.iter().any(|source| names(source, message.body.name()));
+            let is_named = sources
+                .iter()
+                .any(|source| names(source, message.body.name()));
             let may_ask = asks.iter().any(|subject| subject == message.subject);
             assert_eq!(
                 may_ask,

@@ -31,8 +31,10 @@ pub async fn until_quiet(shop: &Shop) -> Result<()> {
                 "SELECT count(*) FROM payment_attempts WHERE next_at IS NOT NULL",
             )
             .await?;
-            moving += count(shop, "stock", "SELECT count(*) FROM reservations WHERE state = 'reserved'")
-                .await?;
+            // Whoever is confirmed has its goods, and nobody else has any.
+            let confirmed = "SELECT count(*) FROM orders WHERE status = 'confirmed'";
+            let held = "SELECT count(*) FROM reservations WHERE state IN ('reserved', 'allocated')";
+            moving += (count(shop, "orders", confirmed).await? - count(shop, "stock", held).await?).abs();
             for worker in WORKERS {
                 moving += count(shop, worker, "SELECT count(*) FROM outbox_pending").await?;
             }

@@ -6,13 +6,9 @@ use shopzen_chassis::Description;
 use shopzen_contracts::{
     Command, Event, Notice, Query, Service,
     auth::{GetKeys, IssueToken},
-    catalog::{
-        GetProduct, ImportProducts, ListCategories, ListProducts, Suggest, UpsertProduct,
-    },
+    catalog::{GetProduct, ImportProducts, ListCategories, ListProducts, Suggest, UpsertProduct},
     notify::ListMails,
-    orders::{
-        CancelOrder, GetOrder, GetProgress, ListOrders, OrdersProgressed, PlaceOrder,
-    },
+    orders::{CancelOrder, GetOrder, GetProgress, ListOrders, OrdersProgressed, PlaceOrder},
     stock::{AdjustStock, GetLevels, ImportLevels, LevelsChanged, ListMovements},
 };
 
@@ -64,6 +60,7 @@ impl Role {
             .collect(),
             Self::Operator => owned(&[
                 IssueToken::SUBJECT,
+                ListProducts::SUBJECT,
                 ImportProducts::SUBJECT,
                 ImportLevels::SUBJECT,
                 GetOrder::SUBJECT,
@@ -94,7 +91,10 @@ impl fmt::Display for Role {
 }
 
 fn owned(subjects: &[&str]) -> Vec<String> {
-    subjects.iter().map(|subject| (*subject).to_owned()).collect()
+    subjects
+        .iter()
+        .map(|subject| (*subject).to_owned())
+        .collect()
 }
 
 fn history(service: Service) -> String {

@@ -69,6 +69,8 @@ impl Shop {
             state: Value::Null,
         };
         shop.start_again().await?;
+        // The canary's order has been cancelled, but its goods may still be on their way back.
+        crate::invariants::until_quiet(&shop).await?;
         Ok(shop)
     }
 
@@ -173,13 +175,19 @@ impl Shop {
         Ok(())
     }
 
-    /// Kills the whole shop as a crash would.
-    pub fn kill_all(&mut self) -> Result<()> {
+    /// Kills the whole shop as a crash would, and returns once its servers are gone as well.
+    pub async fn kill_all(&mut self) -> Result<()> {
+        let servers = [self.pid("/nats")?, self.pid("/postgres")?];
         if let Some(mut child) = self.child.take() {
             child.kill()?;
             child.wait()?;
         }
-        Ok(())
+        wait_for("the servers are gone", async || {
+            Ok(servers
+                .iter()
+                .all(|pid| !Path::new(&format!("/proc/{pid}")).exists()))
+        })
+        .await
     }
 
     pub fn url(&self, path: &str) -> String {

@@ -25,7 +25,10 @@ pub fn files_below(folder: &str) -> Vec<String> {
     let mut files = Vec::new();
     let mut folders = vec![root().join(folder)];
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).expect("folders can be read").flatten() {
+        for entry in fs::read_dir(&folder)
+            .expect("folders can be read")
+            .flatten()
+        {
             let name = entry.file_name().to_string_lossy().into_owned();
             let kind = entry.file_type().expect("files have types");
             if kind.is_dir() && !NOT_OURS.contains(&name.as_str()) {
@@ -54,6 +57,13 @@ fn from_top(path: &Path) -> String {
 pub fn read(path: &str) -> String {
     let bytes = fs::read(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
     String::from_utf8(bytes).unwrap_or_default()
+}
+
+/// Whether a file's name ends in `.extension`.
+pub fn is_a(extension: &str, path: &str) -> bool {
+    Path::new(path)
+        .extension()
+        .is_some_and(|found| found == extension)
 }
 
 pub fn exists(path: &str) -> bool {

@@ -32,12 +32,6 @@ fn lines_of(file: &str) -> Vec<Line> {
         .collect()
 }
 
-fn is_rust(file: &str) -> bool {
-    Path::new(file)
-        .extension()
-        .is_some_and(|extension| extension == "rs")
-}
-
 /// Whether a whole file is a test's.
 fn is_test(file: &str) -> bool {
     let stem = Path::new(file).file_stem().unwrap_or_default();
@@ -47,7 +41,10 @@ fn is_test(file: &str) -> bool {
 
 fn rust_files() -> Vec<String> {
     let files = tree::files_below("");
-    files.into_iter().filter(|file| is_rust(file)).collect()
+    files
+        .into_iter()
+        .filter(|file| tree::is_a("rs", file))
+        .collect()
 }
 
 /// The lines of a file that are not in its `mod tests`, which stands last.
@@ -61,7 +58,13 @@ fn production_lines(file: &str) -> Vec<Line> {
 
 #[test]
 fn subjects_are_written_beside_their_types() {
-    const KINDS: [&str; 5] = ["\"shop.cmd", "\"shop.qry", "\"shop.evt", "\"shop.pub", "\"shop.{"];
+    const KINDS: [&str; 5] = [
+        "\"shop.cmd",
+        "\"shop.qry",
+        "\"shop.evt",
+        "\"shop.pub",
+        "\"shop.{",
+    ];
     // The chassis answers some requests for every worker, so it composes their subjects.
     let allowed = |file: &str| {
         file.starts_with("contracts/") || file == "workers/chassis/src/builtin.rs" || is_test(file)
@@ -139,7 +142,7 @@ fn nothing_is_left_for_later() {
     ];
     let found: Vec<String> = tree::files_below("")
         .iter()
-        .filter(|file| !file.ends_with(".lock") && !file.contains("/fixtures/"))
+        .filter(|file| !tree::is_a("lock", file) && !file.contains("/fixtures/"))
         .flat_map(|file| lines_of(file))
         .filter(|line| marks.iter().any(|mark| line.text.contains(mark)))
         .map(|line| line.place())
@@ -150,6 +153,7 @@ fn nothing_is_left_for_later() {
     );
 }
 
+/// A stand-in that is late on purpose says so, where clippy asks for the reason.
 #[test]
 fn tests_wait_for_conditions() {
     let sleep = concat!("sleep", "(");
@@ -161,13 +165,15 @@ fn tests_wait_for_conditions() {
         } else {
             production_lines(&file).len()
         };
-        let in_tests = lines.get(tests_from..).unwrap_or_default();
-        found.extend(
-            in_tests
+        for (index, line) in lines.iter().enumerate().skip(tests_from) {
+            let before = &lines[index.saturating_sub(3)..index];
+            let is_meant = before
                 .iter()
-                .filter(|line| line.text.contains(sleep))
-                .map(Line::place),
-        );
+                .any(|line| line.text.contains("disallowed_methods"));
+            if line.text.contains(sleep) && !is_meant {
+                found.push(line.place());
+            }
+        }
     }
     assert_none(
         &found,
@@ -179,7 +185,7 @@ fn tests_wait_for_conditions() {
 fn links_between_documents_lead_somewhere() {
     let mut found = Vec::new();
     for file in tree::files_below("") {
-        if !file.ends_with(".md") {
+        if !tree::is_a("md", &file) {
             continue;
         }
         let folder = Path::new(&file).parent().unwrap_or(Path::new(""));

@@ -3,22 +3,23 @@
 use std::collections::BTreeSet;
 
 use shopzen_tests::tree;
-use toml::Table;
 
 use crate::assert_none;
 
 /// Written from the defaults.
 const EXAMPLE: &str = "shopzen.example.toml";
 
+/// The name at the beginning of a text.
+fn name(text: &str) -> &str {
+    let is_part = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    let end = text.find(|c| !is_part(c)).unwrap_or(text.len());
+    &text[..end]
+}
+
 /// `SHOPZEN_…` words of a text.
 fn variables(text: &str) -> BTreeSet<String> {
-    let is_part = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
     text.match_indices("SHOPZEN_")
-        .map(|(at, _)| {
-            let word = &text[at..];
-            let end = word.find(|c| !is_part(c)).unwrap_or(word.len());
-            word[..end].to_owned()
-        })
+        .map(|(at, _)| name(&text[at..]).to_owned())
         // `SHOPZEN_<SECTION>__<KEY>` speaks of all of them.
         .filter(|word| !word.ends_with('_'))
         .collect()
@@ -36,18 +37,29 @@ fn documents() -> Vec<String> {
         .collect()
 }
 
-/// `SHOPZEN_ORDERS__DATABASE_URL`, also as `…_FILE`, is `database_url` of `[orders]`.
-fn is_setting(variable: &str, example: &Table) -> bool {
-    let path = variable.trim_start_matches("SHOPZEN_").to_ascii_lowercase();
-    let known = |path: &str| {
-        let mut keys = path.split("__");
-        let section = keys.next().and_then(|section| example.get(section));
-        keys.try_fold(section?, |value, key| value.get(key))
-            .map(drop)
-    };
-    known(&path)
-        .or_else(|| known(path.strip_suffix("_file")?))
-        .is_some()
+/// Every setting as its variable, from lines such as `# database_url = ""` under `[orders]`.
+fn settings(example: &str) -> BTreeSet<String> {
+    let mut section = String::new();
+    let mut settings = BTreeSet::new();
+    for line in example.lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            section = name.trim_end_matches(']').to_ascii_uppercase();
+        }
+        let Some((key, _)) = line.trim_start_matches("# ").split_once(" =") else {
+            continue;
+        };
+        if !section.is_empty() && !key.contains(' ') {
+            let key = key.to_ascii_uppercase();
+            settings.insert(format!("SHOPZEN_{section}__{key}"));
+            settings.insert(format!("SHOPZEN_{section}__{key}_FILE"));
+        }
+    }
+    settings
+}
+
+/// Variables that compose reads for itself: `${SHOPZEN_PORT:-8080}`.
+fn of_compose(file: &str) -> impl Iterator<Item = String> {
+    file.split("${").skip(1).map(|rest| name(rest).to_owned())
 }
 
 #[test]
@@ -61,25 +73,17 @@ fn every_variable_that_is_named_exists() {
                 .map(move |variable| (variable, file.clone()))
         })
         .collect();
-    let read_by_code: BTreeSet<String> = tree::files_below("")
-        .iter()
-        .filter(|file| file.ends_with(".rs"))
+    let sources = tree::files_below("");
+    let sources = sources.iter().filter(|file| tree::is_a("rs", file));
+    let mut known: BTreeSet<String> = sources
         .flat_map(|file| variables(&tree::read(file)))
+        .filter(|variable| !variable.contains("__"))
         .collect();
-    assert!(
-        tree::exists(EXAMPLE),
-        "{EXAMPLE} is missing: a test of `shopzen` writes it"
-    );
-    let example: Table = tree::read(EXAMPLE).parse().unwrap();
+    known.extend(settings(&tree::read(EXAMPLE)));
+    known.extend(of_compose(&tree::read("compose.yaml")));
     let found: Vec<String> = named
         .into_iter()
-        .filter(|(variable, _)| {
-            if variable.contains("__") {
-                !is_setting(variable, &example)
-            } else {
-                !read_by_code.contains(variable)
-            }
-        })
+        .filter(|(variable, _)| !known.contains(variable))
         .map(|(variable, file)| format!("{file}: {variable}"))
         .collect();
     assert_none(

@@ -13,12 +13,10 @@ fn every_worker_has_the_same_rooms() {
     let mut missing = Vec::new();
     for description in roles::descriptions() {
         let folder = format!("workers/{}", description.service.name());
-        let answers = |kind: &str| {
-            let prefix = format!("shop.{kind}.");
-            description
-                .answers
+        let answers = |kind: Kind| {
+            catalogue::messages()
                 .iter()
-                .any(|subject| subject.starts_with(&prefix))
+                .any(|message| message.kind == kind && message.owner() == description.service)
         };
         let mut rooms = vec!["lib", "config", "store"];
         if answers(Kind::Command) {
@@ -77,7 +75,7 @@ fn migrations_are_numbered_without_gaps() {
         }
         for (file, number) in tree::files_below(&folder).iter().zip(1..) {
             let name = file.rsplit('/').next().unwrap_or_default();
-            if !name.starts_with(&format!("{number:04}_")) || !name.ends_with(".sql") {
+            if !name.starts_with(&format!("{number:04}_")) || !tree::is_a("sql", name) {
                 found.push(format!("{file} should begin with {number:04}_"));
             }
         }

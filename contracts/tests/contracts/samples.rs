@@ -99,7 +99,10 @@ fn every_sample_ever_kept_can_be_read() {
         });
         let text = fs::read(files::folder("samples").join(&file)).unwrap();
         if let Err(error) = (body.read)(&text) {
-            panic!("samples/{file} cannot be read as {} any more: {error}", body.path);
+            panic!(
+                "samples/{file} cannot be read as {} any more: {error}",
+                body.path
+            );
         }
     }
 }

@@ -36,3 +36,23 @@ fn schemas_are_those_of_the_types() {
         );
     }
 }
+
+/// Types inside events and replies that refuse fields they do not know: whoever adds a field to one of
+/// them makes a new version.
+const CLOSED: [&str; 4] = ["Image", "Money", "OrderLineInput", "PaymentInput"];
+
+#[test]
+fn what_is_sent_can_grow() {
+    for message in catalogue::messages() {
+        let sent = message.reply.unwrap_or(message.body);
+        let schema = (sent.schema)().to_value();
+        let definitions = schema["$defs"].as_object().cloned().unwrap_or_default();
+        for (name, definition) in definitions {
+            assert!(
+                definition["additionalProperties"] != false || CLOSED.contains(&name.as_str()),
+                "{}: {name} refuses unknown fields, so old readers would refuse what a newer sender adds",
+                sent.path
+            );
+        }
+    }
+}

@@ -43,12 +43,11 @@ pub(crate) async fn put(
     body: JsonBody,
 ) -> Result<Response, Refusal> {
     let body = with_slug(body, &slug)?;
-    match IfMatch::read(&headers)? {
-        IfMatch::Version(version) => caller.asking.if_match = Some(version.to_string()),
-        IfMatch::Any if !exists(&caller, &slug).await? => return Err(Refusal::IfMatchStale),
-        IfMatch::Absent if exists(&caller, &slug).await? => return Err(Refusal::IfMatchRequired),
-        IfMatch::Any | IfMatch::Absent => {}
+    let if_match = IfMatch::read(&headers)?;
+    if if_match == IfMatch::Absent && exists(&caller, &slug).await? {
+        return Err(Refusal::IfMatchRequired);
     }
+    caller.asking.if_match = if_match.into_header();
     let answered = caller.command::<UpsertProduct>(body).await?;
     upserted(answered)
 }
@@ -92,9 +91,7 @@ pub(crate) async fn post(
     headers: HeaderMap,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Refusal> {
-    if let IfMatch::Version(version) = IfMatch::read(&headers)? {
-        caller.asking.if_match = Some(version.to_string());
-    }
+    caller.asking.if_match = IfMatch::read(&headers)?.into_header();
     let answered = caller.command::<UpsertProduct>(body).await?;
     upserted(answered)
 }

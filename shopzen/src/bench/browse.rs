@@ -66,7 +66,11 @@ pub struct Report {
     pub cost: Cost,
 }
 
-pub async fn run(args: &BrowseArgs, target: &Target, terminal: &Terminal) -> Result<Report, Failure> {
+pub async fn run(
+    args: &BrowseArgs,
+    target: &Target,
+    terminal: &Terminal,
+) -> Result<Report, Failure> {
     let mut connection = target.connect().await?;
     let step = terminal.step("catalogue");
     let catalogue = Catalogue::read(target, &mut connection, "limit=24").await?;
@@ -82,7 +86,7 @@ pub async fn run(args: &BrowseArgs, target: &Target, terminal: &Terminal) -> Res
         warm_up: Duration::from_secs(args.warmup.into()),
         measured: Duration::from_secs(args.seconds.into()),
     };
-    let label = format!("{} clients", args.clients);
+    let label = format!("{} at once", args.clients);
     let clients = Reader::crowd(args.clients, &shelf);
     let run = load::run(target, clients, plan, &label, terminal).await?;
     let all = run.figures.iter().map(|figures| figures.per_second).sum();
@@ -106,8 +110,11 @@ pub async fn run(args: &BrowseArgs, target: &Target, terminal: &Terminal) -> Res
 
 impl Report {
     pub fn text(&self) -> String {
-        let kinds =
-            [("product", &self.product), ("list", &self.list), ("category", &self.category)];
+        let kinds = [
+            ("product", &self.product),
+            ("list", &self.list),
+            ("category", &self.category),
+        ];
         let mut rows: Vec<Vec<String>> = Vec::new();
         for (kind, figures) in kinds {
             let mut row = vec![kind.to_owned(), grouped(figures.per_second)];
@@ -115,16 +122,24 @@ impl Report {
             row.push(grouped(figures.count));
             rows.push(row);
         }
-        let name = format!("{} clients", self.clients);
+        let name = format!("{} at once", self.clients);
         let mut text = format!(
             "Browsing at {}: {name}, {} s after {} s of warm-up\n\n{}\n{}",
             self.url,
             self.seconds,
             self.warmup_seconds,
-            table(&["what", "answers/s", "p50 ms", "p99 ms", "max ms", "answers"], &rows),
+            table(
+                &["what", "answers/s", "p50 ms", "p99 ms", "max ms", "answers"],
+                &rows
+            ),
             cost_table("clients", &[(self.clients.to_string(), self.cost)]),
         );
-        text.push_str(&oddities(&name, &self.other, self.first_other.as_deref(), &self.errors));
+        text.push_str(&oddities(
+            &name,
+            &self.other,
+            self.first_other.as_deref(),
+            &self.errors,
+        ));
         text.trim_end().to_owned()
     }
 
@@ -160,15 +175,21 @@ impl Shelf {
             ));
         }
         let products = catalogue.products.iter();
-        let mut categories: Vec<_> =
-            products.clone().flat_map(|product| &product.categories).collect();
+        let mut categories: Vec<_> = products
+            .clone()
+            .flat_map(|product| &product.categories)
+            .collect();
         categories.sort_unstable();
         categories.dedup();
         Ok(Self {
             products: products
                 .map(|product| target.get(&product_path(&product.id.to_string()), ""))
                 .collect(),
-            lists: catalogue.pages.iter().map(|page| target.get(page, "")).collect(),
+            lists: catalogue
+                .pages
+                .iter()
+                .map(|page| target.get(page, ""))
+                .collect(),
             categories: categories
                 .into_iter()
                 .map(|slug| target.get(&format!("/api/v1/products?category={slug}"), ""))
@@ -234,16 +255,30 @@ mod tests {
     #[tokio::test]
     async fn products_lists_and_categories_are_read_in_their_shares() {
         let (target, _shop) = FakeShop::open(Flaw::None).await;
-        let args =
-            BrowseArgs { clients: 2, seconds: 1, warmup: 0, target: TargetArgs::default() };
+        let args = BrowseArgs {
+            clients: 2,
+            seconds: 1,
+            warmup: 0,
+            target: TargetArgs::default(),
+        };
         let report = run(&args, &target, &silence()).await.unwrap();
         report.verdict().unwrap();
-        assert!(report.other.is_empty() && report.errors.is_empty(), "{report:?}");
-        let counts = [report.product.count, report.list.count, report.category.count];
+        assert!(
+            report.other.is_empty() && report.errors.is_empty(),
+            "{report:?}"
+        );
+        let counts = [
+            report.product.count,
+            report.list.count,
+            report.category.count,
+        ];
         let all: u64 = counts.iter().sum();
         assert!(all > 50, "{counts:?}");
         for (count, percent) in counts.into_iter().zip([60, 20, 20]) {
-            assert!((count * 100).abs_diff(all * percent) < all * 20, "{counts:?}");
+            assert!(
+                (count * 100).abs_diff(all * percent) < all * 20,
+                "{counts:?}"
+            );
         }
         assert!(report.text().contains("answers/s"), "{}", report.text());
     }

@@ -26,7 +26,10 @@ impl Catalogue {
         connection: &mut Connection,
         query: &str,
     ) -> Result<Self, Failure> {
-        let mut catalogue = Self { products: Vec::new(), pages: Vec::new() };
+        let mut catalogue = Self {
+            products: Vec::new(),
+            pages: Vec::new(),
+        };
         let mut cursor = None;
         loop {
             let mut path = format!("/api/v1/products?{query}");
@@ -41,7 +44,9 @@ impl Catalogue {
                     return Ok(catalogue);
                 }
                 let path = product_path(&summary.id.to_string());
-                catalogue.products.push(target.read(connection, &path).await?);
+                catalogue
+                    .products
+                    .push(target.read(connection, &path).await?);
             }
             cursor = page.next_cursor;
             if cursor.is_none() {
@@ -105,7 +110,10 @@ mod tests {
             "description": "", "brand": null, "categories": [], "images": [], "options": {},
             "variants": variants, "version": 1,
         });
-        Catalogue { products: vec![serde_json::from_value(product).unwrap()], pages: Vec::new() }
+        Catalogue {
+            products: vec![serde_json::from_value(product).unwrap()],
+            pages: Vec::new(),
+        }
     }
 
     fn names(available: &[i64], units: u64) -> Vec<String> {
@@ -125,7 +133,10 @@ mod tests {
         for available in [&[][..], &[0], &[100, 100]] {
             let failure = catalogue(available).skus_for(201).unwrap_err();
             assert_eq!(failure.exit, Exit::Config);
-            assert!(failure.to_string().contains("shopzen seed --products 1000"), "{failure}");
+            assert!(
+                failure.to_string().contains("shopzen seed --products 1000"),
+                "{failure}"
+            );
         }
     }
 }

@@ -70,7 +70,10 @@ impl Connection {
             .map_err(|_elapsed| Broken::TimedOut)??;
         // A request is one small write, and nothing is behind it that it could wait for.
         stream.set_nodelay(true)?;
-        Ok(Self { stream, received: Vec::with_capacity(READ_BYTES) })
+        Ok(Self {
+            stream,
+            received: Vec::with_capacity(READ_BYTES),
+        })
     }
 
     /// Sends a whole request and waits for the whole answer. After a failure, open another one.

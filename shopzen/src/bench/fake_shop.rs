@@ -60,7 +60,10 @@ impl FakeShop {
             .route("/api/v1/products/{id}", get(product))
             .route("/api/v1/orders", post(place))
             .route("/api/v1/orders/{id}", get(order))
-            .with_state(Arc::new(Self { flaw, orders: Mutex::default() }));
+            .with_state(Arc::new(Self {
+                flaw,
+                orders: Mutex::default(),
+            }));
         let mut tasks = JoinSet::new();
         tasks.spawn(async move { axum::serve(listener, router).await.unwrap() });
         (Target::at(url, Pids::default()).unwrap(), tasks)
@@ -73,7 +76,9 @@ pub fn silence() -> Terminal {
 }
 
 async fn list(Query(query): Query<HashMap<String, String>>) -> Json<Value> {
-    let page: u128 = query.get("cursor").map_or(0, |cursor| cursor.parse().unwrap());
+    let page: u128 = query
+        .get("cursor")
+        .map_or(0, |cursor| cursor.parse().unwrap());
     let next = (page + 1 < PRODUCTS && !query.contains_key("category")).then_some(page + 1);
     Json(json!({
         "items": [{
@@ -85,7 +90,11 @@ async fn list(Query(query): Query<HashMap<String, String>>) -> Json<Value> {
 }
 
 async fn product(State(shop): State<Arc<FakeShop>>, Path(id): Path<Uuid>) -> Json<Value> {
-    let available = if shop.flaw == Flaw::SoldOut { 1 } else { 1_000_000 };
+    let available = if shop.flaw == Flaw::SoldOut {
+        1
+    } else {
+        1_000_000
+    };
     Json(json!({
         "id": id, "slug": "s", "name": "n", "description": "", "brand": null,
         "categories": ["lamps"], "images": [], "options": {}, "version": 1,
@@ -116,7 +125,9 @@ async fn place(
     let body = Json(json!({"id": id, "status": "confirmed", "order_token": token}));
     let mut response = (StatusCode::ACCEPTED, body).into_response();
     if shop.flaw == Flaw::HangsUp {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }
@@ -127,7 +138,9 @@ async fn order(
     headers: HeaderMap,
 ) -> Response {
     let orders = shop.orders.lock().unwrap();
-    let token = headers.get("order-token").and_then(|token| token.to_str().ok());
+    let token = headers
+        .get("order-token")
+        .and_then(|token| token.to_str().ok());
     if shop.flaw == Flaw::Forgets || orders.get(&id).map(String::as_str) != token {
         return StatusCode::NOT_FOUND.into_response();
     }

@@ -127,13 +127,22 @@ pub async fn run<C: Client>(
             memory_max = memory_max.max(proc.memory_bytes(&target.pids.shopzen));
             let now = answered.load(Ordering::Relaxed);
             let passed = plan.warm_up + (next - began);
-            progress.set(passed.as_secs(), &format!("{label}, {} answers/s", grouped(now - last)));
+            progress.set(
+                passed.as_secs(),
+                &format!("{label}, {} answers/s", grouped(now - last)),
+            );
             last = now;
         }
     }
-    let played = load.await.or_fail(Exit::Software, "the load fell over", "report this")?;
-    let Played { clients, tally, from, ended } =
-        played.map_err(|error| target.not_there(error))?;
+    let played = load
+        .await
+        .or_fail(Exit::Software, "the load fell over", "report this")?;
+    let Played {
+        clients,
+        tally,
+        from,
+        ended,
+    } = played.map_err(|error| target.not_there(error))?;
     let cpu = proc.cpu(&target.pids).since(&cpu_before);
     if tally.is_limited {
         return Err(limited());
@@ -141,7 +150,11 @@ pub async fn run<C: Client>(
     let elapsed = ended.saturating_duration_since(from);
     Ok(Run {
         clients,
-        figures: tally.kinds.iter().map(|times| Figures::new(times, elapsed)).collect(),
+        figures: tally
+            .kinds
+            .iter()
+            .map(|times| Figures::new(times, elapsed))
+            .collect(),
         others: tally.others,
         first_other: tally.first_other,
         errors: tally.errors,
@@ -173,15 +186,19 @@ fn play<C: Client>(
     started: oneshot::Sender<Window>,
     answered: &Arc<AtomicU64>,
 ) -> Result<Played<C>, Broken> {
-    let runtime =
-        runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default())?;
     runtime.block_on(async {
         let mut connections = Vec::with_capacity(clients.len());
         for _ in &clients {
             connections.push(Connection::open(address).await?);
         }
         let from = Instant::now() + plan.warm_up;
-        let window = Window { from, until: from + plan.measured };
+        let window = Window {
+            from,
+            until: from + plan.measured,
+        };
         // Whoever listened may have been cancelled; then nobody reads the result either.
         let _ = started.send(window);
         let tally = Rc::new(RefCell::new(Tally::new(C::KINDS)));
@@ -197,8 +214,15 @@ fn play<C: Client>(
         }
         let clients = visits.join_all().await;
         let ended = Instant::now();
-        let tally = Rc::into_inner(tally).expect("every visit has ended").into_inner();
-        Ok(Played { clients, tally, from, ended })
+        let tally = Rc::into_inner(tally)
+            .expect("every visit has ended")
+            .into_inner();
+        Ok(Played {
+            clients,
+            tally,
+            from,
+            ended,
+        })
     })
 }
 
@@ -259,7 +283,12 @@ impl Visit {
     async fn fail(&self, error: Broken) {
         let now = Instant::now();
         if now >= self.window.from {
-            *self.tally.borrow_mut().errors.entry(error.to_string()).or_default() += 1;
+            *self
+                .tally
+                .borrow_mut()
+                .errors
+                .entry(error.to_string())
+                .or_default() += 1;
         }
         sleep_until((now + RECONNECT_PERIOD).into()).await;
     }

@@ -13,6 +13,8 @@ mod load;
 mod processes;
 mod report;
 mod response;
+mod sample;
+mod shopper;
 mod target;
 
 use std::{fs::File, io::Write as _, path::PathBuf};
@@ -98,7 +100,9 @@ impl Place {
         terminal: &Terminal,
     ) -> Result<(), Failure> {
         terminal.result(report, text);
-        let Some(mut file) = self.json_file else { return Ok(()) };
+        let Some(mut file) = self.json_file else {
+            return Ok(());
+        };
         let json = serde_json::to_string_pretty(report).expect("our own figures are JSON");
         writeln!(file, "{json}").or_fail(
             Exit::Config,

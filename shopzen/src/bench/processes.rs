@@ -72,7 +72,9 @@ pub struct Proc {
 
 impl Default for Proc {
     fn default() -> Self {
-        Self { root: PathBuf::from("/proc") }
+        Self {
+            root: PathBuf::from("/proc"),
+        }
     }
 }
 
@@ -91,17 +93,28 @@ impl Proc {
 
     /// Resident memory of `pids` together, in bytes. What they share counts for each.
     pub fn memory_bytes(&self, pids: &BTreeSet<u32>) -> Option<u64> {
-        sum(pids.iter().map(|pid| parse_resident(&self.read(format!("{pid}/status"))?)))
+        sum(pids
+            .iter()
+            .map(|pid| parse_resident(&self.read(format!("{pid}/status"))?)))
     }
 
     /// A process with its children, the living and the ones that have ended.
     fn family(&self, parent: u32) -> Option<Duration> {
-        let Stat { own, ended_children, .. } = self.stat(parent)?;
+        let Stat {
+            own,
+            ended_children,
+            ..
+        } = self.stat(parent)?;
         let mut all = own + ended_children;
         for entry in fs::read_dir(&self.root).ok()?.flatten() {
-            let pid = entry.file_name().to_str().and_then(|name| name.parse().ok());
+            let pid = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok());
             // A process may end between two looks at it.
-            let Some(stat) = pid.and_then(|pid| self.stat(pid)) else { continue };
+            let Some(stat) = pid.and_then(|pid| self.stat(pid)) else {
+                continue;
+            };
             if stat.parent == parent {
                 all += stat.own;
             }
@@ -151,8 +164,10 @@ impl Stat {
 /// The time in which the processors were not idle, from `/proc/stat`; `proc_stat(5)`.
 fn parse_machine(text: &str) -> Option<Duration> {
     let line = text.lines().find_map(|line| line.strip_prefix("cpu "))?;
-    let ticks: Vec<u64> =
-        line.split_ascii_whitespace().map(|field| field.parse().ok()).collect::<Option<_>>()?;
+    let ticks: Vec<u64> = line
+        .split_ascii_whitespace()
+        .map(|field| field.parse().ok())
+        .collect::<Option<_>>()?;
     // user, nice, system, idle, iowait, irq, softirq, steal; guests are part of user.
     let &[user, nice, system, _idle, _iowait, irq, softirq, steal, ..] = ticks.as_slice() else {
         return None;
@@ -196,7 +211,10 @@ mod tests {
                  {user} {system} {children_user} {children_system} 20 0 1 0 99 1000 10 0 0\n"
             )
         };
-        put("stat", "cpu  10 1 5 700 30 2 3 4 5 0\ncpu0 1 1 1 1 1 1 1 1 0 0\nctxt 1\n");
+        put(
+            "stat",
+            "cpu  10 1 5 700 30 2 3 4 5 0\ncpu0 1 1 1 1 1 1 1 1 0 0\nctxt 1\n",
+        );
         put("self/stat", "not a number");
         put("10/stat", &stat("nats-server", 1, [7, 3, 0, 0]));
         put("20/stat", &stat("postgres", 1, [1, 1, 40, 60]));
@@ -204,14 +222,23 @@ mod tests {
         put("22/stat", &stat("postgres: walwriter", 20, [0, 3, 0, 0]));
         put("30/stat", &stat("shopzen", 1, [100, 0, 9, 9]));
         put("31/stat", &stat("shopzen", 30, [50, 1, 0, 0]));
-        put("30/status", "Name:\tshopzen\nVmHWM:\t   300 kB\nVmRSS:\t     200 kB\nThreads:\t3\n");
+        put(
+            "30/status",
+            "Name:\tshopzen\nVmHWM:\t   300 kB\nVmRSS:\t     200 kB\nThreads:\t3\n",
+        );
         put("31/status", "Name:\tshopzen\nVmRSS:\t      50 kB\n");
-        let proc = Proc { root: folder.path().to_owned() };
+        let proc = Proc {
+            root: folder.path().to_owned(),
+        };
         (folder, proc)
     }
 
     fn pids() -> Pids {
-        Pids { nats: Some(10), postgres: Some(20), shopzen: [30, 31].into() }
+        Pids {
+            nats: Some(10),
+            postgres: Some(20),
+            shopzen: [30, 31].into(),
+        }
     }
 
     #[test]
@@ -231,27 +258,48 @@ mod tests {
         let (_folder, proc) = made_up();
         assert_eq!(proc.cpu(&Pids::default()).shopzen, None);
         assert_eq!(proc.memory_bytes(&BTreeSet::new()), None);
-        let gone = Pids { nats: None, postgres: Some(99), shopzen: [30, 99].into() };
+        let gone = Pids {
+            nats: None,
+            postgres: Some(99),
+            shopzen: [30, 99].into(),
+        };
         let cpu = proc.cpu(&gone);
         assert_eq!((cpu.nats, cpu.postgres, cpu.shopzen), (None, None, None));
         assert_eq!(proc.memory_bytes(&gone.shopzen), None);
-        let nowhere = Proc { root: PathBuf::from("/nonexistent") };
+        let nowhere = Proc {
+            root: PathBuf::from("/nonexistent"),
+        };
         assert_eq!(nowhere.cpu(&pids()), Parts::default());
     }
 
     #[test]
     fn a_process_that_was_started_again_has_no_figure() {
-        let then = Parts { nats: Some(ms(500)), shopzen: Some(ms(100)), ..Parts::default() };
-        let now = Parts { nats: Some(ms(20)), shopzen: Some(ms(350)), ..Parts::default() };
+        let then = Parts {
+            nats: Some(ms(500)),
+            shopzen: Some(ms(100)),
+            ..Parts::default()
+        };
+        let now = Parts {
+            nats: Some(ms(20)),
+            shopzen: Some(ms(350)),
+            ..Parts::default()
+        };
         let used = now.since(&then);
-        assert_eq!((used.nats, used.shopzen, used.load), (None, Some(ms(250)), None));
+        assert_eq!(
+            (used.nats, used.shopzen, used.load),
+            (None, Some(ms(250)), None)
+        );
     }
 
     #[cfg(target_os = "linux")]
     #[test]
     fn this_process_is_read_as_linux_writes_it() {
         let own = std::process::id();
-        let pids = Pids { nats: Some(own), postgres: Some(own), shopzen: [own].into() };
+        let pids = Pids {
+            nats: Some(own),
+            postgres: Some(own),
+            shopzen: [own].into(),
+        };
         let cpu = Proc::default().cpu(&pids);
         assert!(cpu.load.is_some() && cpu.nats.is_some() && cpu.postgres.is_some());
         assert!(cpu.machine > cpu.load);

@@ -44,7 +44,13 @@ impl Figures {
     /// The cells of a table: p50, p99 and the longest, in milliseconds.
     pub fn latency_cells(&self) -> [String; 3] {
         let Latency { p50, p99, max } = self.latency_us;
-        [p50, p99, max].map(|us| if self.count == 0 { UNKNOWN.to_owned() } else { ms(us) })
+        [p50, p99, max].map(|us| {
+            if self.count == 0 {
+                UNKNOWN.to_owned()
+            } else {
+                ms(us)
+            }
+        })
     }
 }
 
@@ -72,7 +78,9 @@ impl Cost {
         memory_max: Option<u64>,
     ) -> Self {
         let rate = |used: Option<Duration>| {
-            used.map(|used| per_second(u64::try_from(used.as_millis()).unwrap_or(u64::MAX), elapsed))
+            used.map(|used| {
+                per_second(u64::try_from(used.as_millis()).unwrap_or(u64::MAX), elapsed)
+            })
         };
         Self {
             cpu_ms_per_s: Parts {
@@ -82,7 +90,10 @@ impl Cost {
                 load: rate(cpu.load),
                 machine: rate(cpu.machine),
             },
-            memory_bytes: Memory { before: memory_before, max: memory_max },
+            memory_bytes: Memory {
+                before: memory_before,
+                max: memory_max,
+            },
         }
     }
 }
@@ -91,16 +102,32 @@ impl Cost {
 pub fn cost_table(what: &str, runs: &[(String, Cost)]) -> String {
     let cpus = cpus();
     let machine = format!("machine (of {cpus})");
-    let header =
-        [what, "NATS", "PostgreSQL", "shopzen", "this load", &machine, "MB before", "MB at most"];
-    let rows = runs.iter().map(|(name, Cost { cpu_ms_per_s: cpu, memory_bytes: memory })| {
-        let cpu = [cpu.nats, cpu.postgres, cpu.shopzen, cpu.load, cpu.machine];
-        let memory = [memory.before, memory.max];
-        let mut row = vec![name.clone()];
-        row.extend(cpu.map(|ms| ms.map_or_else(|| UNKNOWN.to_owned(), seconds)));
-        row.extend(memory.map(|bytes| bytes.map_or_else(|| UNKNOWN.to_owned(), megabytes)));
-        row
-    });
+    let header = [
+        what,
+        "NATS",
+        "PostgreSQL",
+        "shopzen",
+        "this load",
+        &machine,
+        "MB before",
+        "MB at most",
+    ];
+    let rows = runs.iter().map(
+        |(
+            name,
+            Cost {
+                cpu_ms_per_s: cpu,
+                memory_bytes: memory,
+            },
+        )| {
+            let cpu = [cpu.nats, cpu.postgres, cpu.shopzen, cpu.load, cpu.machine];
+            let memory = [memory.before, memory.max];
+            let mut row = vec![name.clone()];
+            row.extend(cpu.map(|ms| ms.map_or_else(|| UNKNOWN.to_owned(), seconds)));
+            row.extend(memory.map(|bytes| bytes.map_or_else(|| UNKNOWN.to_owned(), megabytes)));
+            row
+        },
+    );
     format!(
         "CPU seconds a second, and shopzen's resident memory\n{}",
         table(&header, &rows.collect::<Vec<_>>())
@@ -117,8 +144,10 @@ pub fn oddities(
     let mut text = String::new();
     for (what, odd) in [("other answers", others), ("errors", errors)] {
         if !odd.is_empty() {
-            let odd: Vec<String> =
-                odd.iter().map(|(name, count)| format!("{} × {name}", grouped(*count))).collect();
+            let odd: Vec<String> = odd
+                .iter()
+                .map(|(name, count)| format!("{} × {name}", grouped(*count)))
+                .collect();
             let _ = writeln!(text, "{run}: {what}: {}", odd.join(", "));
         }
     }
@@ -135,13 +164,19 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let widths: Vec<usize> = (0..header.len())
         .map(|column| {
             let cells = lines.iter().filter_map(|line| line.get(column));
-            cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
+            cells
+                .map(|cell| cell.chars().count())
+                .max()
+                .unwrap_or_default()
         })
         .collect();
     let mut text = String::new();
     for line in lines {
-        let cells: Vec<String> =
-            line.iter().zip(&widths).map(|(cell, width)| format!("{cell:>width$}")).collect();
+        let cells: Vec<String> = line
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:>width$}"))
+            .collect();
         text.push_str(cells.join(GAP).trim_end());
         text.push('\n');
     }
@@ -200,22 +235,34 @@ mod tests {
         assert_eq!((figures.count, figures.per_second), (1_000, 400));
         let Latency { p50, p99, max } = figures.latency_us;
         for (found, expected) in [(p50, 500_000), (p99, 990_000), (max, 1_000_000)] {
-            assert!(found.abs_diff(expected) <= expected / 1_000, "{found} for {expected}");
+            assert!(
+                found.abs_diff(expected) <= expected / 1_000,
+                "{found} for {expected}"
+            );
         }
-        assert_eq!(figures.latency_cells()[1], format!("{}.{}", p99 / 1000, p99 % 1000 / 100));
+        assert_eq!(
+            figures.latency_cells()[1],
+            format!("{}.{}", p99 / 1000, p99 % 1000 / 100)
+        );
     }
 
     #[test]
     fn of_no_answers_no_times_are_shown() {
         let times = Histogram::new_with_max(60_000_000, 3).unwrap();
         let figures = Figures::new(&times, Duration::ZERO);
-        assert_eq!((figures.count, figures.per_second, figures.latency_us.max), (0, 0, 0));
+        assert_eq!(
+            (figures.count, figures.per_second, figures.latency_us.max),
+            (0, 0, 0)
+        );
         assert_eq!(figures.latency_cells(), [UNKNOWN; 3]);
     }
 
     #[test]
     fn numbers_stand_under_each_other() {
-        let rows = [vec!["16".to_owned(), grouped(1_234)], vec!["256".to_owned(), UNKNOWN.to_owned()]];
+        let rows = [
+            vec!["16".to_owned(), grouped(1_234)],
+            vec!["256".to_owned(), UNKNOWN.to_owned()],
+        ];
         assert_eq!(
             table(&["shoppers", "a second"], &rows),
             "shoppers  a second\n      16     1,234\n     256         –\n"
@@ -227,8 +274,14 @@ mod tests {
         let numbers = [0, 12, 999, 1_000, 56_789, 1_234_567];
         let shown = ["0", "12", "999", "1,000", "56,789", "1,234,567"];
         assert_eq!(numbers.map(grouped), shown);
-        assert_eq!([0, 99, 8_149, 1_234_567].map(ms), ["0.0", "0.0", "8.1", "1,234.5"]);
-        assert_eq!([0, 9, 460, 1_995].map(seconds), ["0.00", "0.00", "0.46", "1.99"]);
+        assert_eq!(
+            [0, 99, 8_149, 1_234_567].map(ms),
+            ["0.0", "0.0", "8.1", "1,234.5"]
+        );
+        assert_eq!(
+            [0, 9, 460, 1_995].map(seconds),
+            ["0.00", "0.00", "0.46", "1.99"]
+        );
     }
 
     #[test]
@@ -239,7 +292,10 @@ mod tests {
             ..Parts::default()
         };
         let cost = Cost::new(&cpu, Duration::from_secs(2), Some(54_900_000), None);
-        assert_eq!((cost.cpu_ms_per_s.nats, cost.cpu_ms_per_s.shopzen), (Some(460), Some(1_500)));
+        assert_eq!(
+            (cost.cpu_ms_per_s.nats, cost.cpu_ms_per_s.shopzen),
+            (Some(460), Some(1_500))
+        );
         let text = cost_table("shoppers", &[("16".to_owned(), cost)]);
         let cells: Vec<&str> = text.lines().last().unwrap().split_whitespace().collect();
         assert_eq!(cells, ["16", "0.46", "–", "1.50", "–", "–", "54", "–"]);

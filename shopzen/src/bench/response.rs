@@ -46,7 +46,15 @@ impl Response {
                     let is_last =
                         head.version == Some(0) || has_token(head.headers, "connection", "close");
                     let framing = Framing::of(status, head.headers)?;
-                    break (framing, Self { status, body: start..start, length: start, is_last });
+                    break (
+                        framing,
+                        Self {
+                            status,
+                            body: start..start,
+                            length: start,
+                            is_last,
+                        },
+                    );
                 }
             }
         };
@@ -79,7 +87,11 @@ impl Framing {
         }
         // Without a length the body would end with the connection: that is not keep-alive.
         let length = value(headers, "content-length").ok_or(Malformed)?;
-        length.trim().parse().map(Self::Length).map_err(|_| Malformed)
+        length
+            .trim()
+            .parse()
+            .map(Self::Length)
+            .map_err(|_| Malformed)
     }
 }
 
@@ -96,10 +108,14 @@ fn join_chunks(bytes: &mut [u8], start: usize) -> Result<Found, Malformed> {
     let mut at = start;
     let end = loop {
         let size = httparse::parse_chunk_size(&bytes[at..]).map_err(|_| Malformed)?;
-        let Status::Complete((line_length, size)) = size else { return Ok(None) };
+        let Status::Complete((line_length, size)) = size else {
+            return Ok(None);
+        };
         at += line_length;
         if size == 0 {
-            let Some(length) = trailers_length(&bytes[at..])? else { return Ok(None) };
+            let Some(length) = trailers_length(&bytes[at..])? else {
+                return Ok(None);
+            };
             break at + length;
         }
         let Some((chunk, end)) = plain(bytes, at, usize::try_from(size).map_err(|_| Malformed)?)?
@@ -133,14 +149,18 @@ fn trailers_length(bytes: &[u8]) -> Result<Option<usize>, Malformed> {
 }
 
 fn value<'a>(headers: &'a [Header<'_>], name: &str) -> Option<&'a str> {
-    let header = headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))?;
+    let header = headers
+        .iter()
+        .find(|header| header.name.eq_ignore_ascii_case(name))?;
     std::str::from_utf8(header.value).ok()
 }
 
 /// Whether the list that header `name` holds has `token` in it.
 fn has_token(headers: &[Header<'_>], name: &str, token: &str) -> bool {
-    value(headers, name)
-        .is_some_and(|list| list.split(',').any(|item| item.trim().eq_ignore_ascii_case(token)))
+    value(headers, name).is_some_and(|list| {
+        list.split(',')
+            .any(|item| item.trim().eq_ignore_ascii_case(token))
+    })
 }
 
 #[cfg(test)]
@@ -185,7 +205,12 @@ mod tests {
         for response in [SIZED, CHUNKED, INTERIM, EMPTY] {
             let mut bytes = Vec::new();
             for byte in response {
-                assert_eq!(Response::parse(&mut bytes), Ok(None), "at byte {}", bytes.len());
+                assert_eq!(
+                    Response::parse(&mut bytes),
+                    Ok(None),
+                    "at byte {}",
+                    bytes.len()
+                );
                 bytes.push(*byte);
             }
             bytes.extend_from_slice(b"HTTP/1.1 2");
@@ -216,7 +241,11 @@ mod tests {
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc",
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n",
         ] {
-            assert_eq!(Response::parse(&mut bytes.to_owned().into_bytes()), Err(Malformed), "{bytes}");
+            assert_eq!(
+                Response::parse(&mut bytes.to_owned().into_bytes()),
+                Err(Malformed),
+                "{bytes}"
+            );
         }
     }
 }

@@ -81,7 +81,9 @@ impl Target {
     }
 
     pub async fn connect(&self) -> Result<Connection, Failure> {
-        Connection::open(self.address).await.map_err(|error| self.not_there(error))
+        Connection::open(self.address)
+            .await
+            .map_err(|error| self.not_there(error))
     }
 
     pub async fn read<T: DeserializeOwned>(
@@ -137,10 +139,17 @@ mod tests {
 
     #[test]
     fn only_plain_http_at_the_root_is_measured() {
-        for url in ["https://127.0.0.1", "http://127.0.0.1:8080/shop", "ftp://127.0.0.1/"] {
+        for url in [
+            "https://127.0.0.1",
+            "http://127.0.0.1:8080/shop",
+            "ftp://127.0.0.1/",
+        ] {
             assert_eq!(target(url).unwrap_err().exit, Exit::Usage, "{url}");
         }
-        assert_eq!(target("http://[::1]:81/").unwrap().address, "[::1]:81".parse().unwrap());
+        assert_eq!(
+            target("http://[::1]:81/").unwrap().address,
+            "[::1]:81".parse().unwrap()
+        );
     }
 
     #[test]
@@ -161,9 +170,15 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(listener);
-        let failure = target(&format!("http://127.0.0.1:{port}")).unwrap().connect().await;
+        let failure = target(&format!("http://127.0.0.1:{port}"))
+            .unwrap()
+            .connect()
+            .await;
         let failure = failure.unwrap_err();
         assert_eq!(failure.exit, Exit::Unavailable);
-        assert!(failure.to_string().contains("no shop answers at"), "{failure}");
+        assert!(
+            failure.to_string().contains("no shop answers at"),
+            "{failure}"
+        );
     }
 }

@@ -185,7 +185,10 @@ fn disk(data: &DataDir) -> Finding {
     let folder = existing.unwrap_or(Path::new("/"));
     match statvfs(folder) {
         Ok(disk) => {
-            #[expect(clippy::useless_conversion, reason = "not every system has 64 bits here")]
+            #[expect(
+                clippy::useless_conversion,
+                reason = "not every system has 64 bits here"
+            )]
             let free = u64::from(disk.blocks_available()) * u64::from(disk.fragment_size());
             let detail = format!("{} MiB free at {}", free / 1024 / 1024, folder.display());
             if free < DISK_FREE_MIN {

@@ -15,13 +15,13 @@ use shopzen_catalog::feed::{self, FeedProduct, Format, Item};
 use shopzen_chassis::Asking;
 use shopzen_contracts::{
     Currency, Sku,
-    catalog::{ImportProducts, ImportResult},
+    catalog::{ImportProducts, ImportResult, ListProducts},
     stock::{FeedLevel, ImportLevels},
 };
 
 use super::Shop;
 use crate::{
-    cli::{ImportArgs, Options},
+    cli::{ImportArgs, Options, SeedArgs},
     exit::{Exit, Failure, OrFail as _},
     terminal::{Progress, Terminal, seconds},
 };
@@ -105,12 +105,29 @@ pub async fn import(
     finish(&report, began, terminal)
 }
 
-/// `shopzen seed --products N`.
-pub async fn seed(products: u32, options: &Options, terminal: &Terminal) -> Result<(), Failure> {
+/// `shopzen seed`.
+pub async fn seed(args: SeedArgs, options: &Options, terminal: &Terminal) -> Result<(), Failure> {
     let shop = Shop::connect(options).await?;
     let began = Instant::now();
-    let report = made_up(&shop, products, terminal).await?;
+    let report = match args.products {
+        Some(count) => made_up(&shop, count, terminal).await?,
+        // What a shop has changed since must not be changed back by a container that starts again.
+        None if has_products(&shop).await? => Report::default(),
+        None => demo(&shop, terminal).await?,
+    };
     finish(&report, began, terminal)
+}
+
+async fn has_products(shop: &Shop) -> Result<bool, Failure> {
+    let first = ListProducts {
+        limit: Some(1),
+        ..ListProducts::default()
+    };
+    Ok(!shop
+        .query(&first, &Asking::default())
+        .await?
+        .items
+        .is_empty())
 }
 
 /// `count` made-up products.

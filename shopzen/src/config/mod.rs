@@ -5,6 +5,8 @@
 //! of a shop that `shopzen up` started on this machine. A key that nobody knows stops the start: a
 //! setting with a typing error in it would be a setting that is silently not there.
 
+#[cfg(test)]
+mod example;
 mod load;
 
 use std::{

@@ -122,6 +122,10 @@ fn listener(port: u16) -> Option<String> {
         })?;
     let socket = format!("socket:[{inode}]");
     for process in std::fs::read_dir("/proc").ok()?.flatten() {
+        let name = process.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
         let Ok(files) = std::fs::read_dir(process.path().join("fd")) else {
             continue;
         };
@@ -130,11 +134,7 @@ fn listener(port: u16) -> Option<String> {
             .any(|file| std::fs::read_link(file.path()).is_ok_and(|to| to.as_os_str() == &*socket));
         if holds {
             let name = std::fs::read_to_string(process.path().join("comm")).ok()?;
-            return Some(format!(
-                "{} (pid {})",
-                name.trim(),
-                process.file_name().display()
-            ));
+            return Some(format!("{} (pid {pid})", name.trim()));
         }
     }
     None

@@ -50,7 +50,10 @@ async fn upsert(
         return Ok(Err(problem));
     }
     let UpsertProduct(input) = &request.body;
-    let wish = Wish { input, if_match: request.if_match.as_deref() };
+    let wish = Wish {
+        input,
+        if_match: request.if_match.as_deref(),
+    };
     let (outcomes, product) = change(cx, catalog, &[wish], &request.cause).await?;
     Ok(match (outcomes.into_iter().next(), product) {
         (Some(Ok(_)), Some(product)) => {
@@ -59,7 +62,9 @@ async fn upsert(
         }
         (Some(Err(refusal)), _) => Err(refusal.into()),
         (Some(Ok(_)) | None, _) => {
-            return Err(Failure::Inconsistent("a product was taken and is not there".to_owned()));
+            return Err(Failure::Inconsistent(
+                "a product was taken and is not there".to_owned(),
+            ));
         }
     })
 }
@@ -75,10 +80,19 @@ async fn import(
     let products = &request.body.products;
     if products.len() > ImportProducts::PRODUCTS_MAX {
         let detail = format!("must be at most {}", ImportProducts::PRODUCTS_MAX);
-        return Ok(Err(Problem::invalid(vec![FieldError::new("/products", "too_many", detail)])));
+        return Ok(Err(Problem::invalid(vec![FieldError::new(
+            "/products",
+            "too_many",
+            detail,
+        )])));
     }
-    let wishes: Vec<Wish<'_>> =
-        products.iter().map(|input| Wish { input, if_match: None }).collect();
+    let wishes: Vec<Wish<'_>> = products
+        .iter()
+        .map(|input| Wish {
+            input,
+            if_match: None,
+        })
+        .collect();
     let (outcomes, _) = change(cx, catalog, &wishes, &request.cause).await?;
     let results = outcomes
         .into_iter()
@@ -110,7 +124,10 @@ async fn change(
     for wish in wishes {
         outcomes.push(shelf.take(*wish, ProductId(cx.new_id())));
     }
-    let last = wishes.last().and_then(|wish| shelf.find(&wish.input.slug)).cloned();
+    let last = wishes
+        .last()
+        .and_then(|wish| shelf.find(&wish.input.slug))
+        .cloned();
     let (changed, missing) = shelf.into_changes();
     if changed.is_empty() {
         return Ok((outcomes, last));
@@ -140,8 +157,10 @@ async fn change(
 async fn take_down(cx: &mut Cx, wishes: &[Wish<'_>]) -> Result<Shelf, Failure> {
     let inputs = || wishes.iter().map(|wish| wish.input);
     let slugs: Vec<&Slug> = inputs().map(|input| &input.slug).collect();
-    let skus: HashSet<&Sku> =
-        inputs().flat_map(|input| &input.variants).map(|variant| &variant.sku).collect();
+    let skus: HashSet<&Sku> = inputs()
+        .flat_map(|input| &input.variants)
+        .map(|variant| &variant.sku)
+        .collect();
     let mut tree = CategoryTree::default();
     for category in store::find_categories(cx.db()).await? {
         tree.insert(category);

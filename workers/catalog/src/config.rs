@@ -15,7 +15,10 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { database_url: Secret::default(), database_connections_max: 4 }
+        Self {
+            database_url: Secret::default(),
+            database_connections_max: 4,
+        }
     }
 }
 

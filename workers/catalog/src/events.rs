@@ -36,8 +36,19 @@ fn newest(events: &[Received<LevelsChanged>]) -> Vec<Level> {
     for told in events.iter().flat_map(|received| &received.event.levels) {
         let known = newest.get(&told.sku);
         if known.is_none_or(|known| known.version < told.version) {
-            let Availability { sku, available, version } = told.clone();
-            newest.insert(&told.sku, Level { sku, available, version });
+            let Availability {
+                sku,
+                available,
+                version,
+            } = told.clone();
+            newest.insert(
+                &told.sku,
+                Level {
+                    sku,
+                    available,
+                    version,
+                },
+            );
         }
     }
     newest.into_values().collect()

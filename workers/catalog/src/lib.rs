@@ -56,19 +56,15 @@ impl SharedIndex {
 }
 
 pub fn worker(config: Config) -> Worker<Catalog> {
-    Worker::new(
-        Service::Catalog,
-        &store::MIGRATOR,
-        config.into_database(),
-        Catalog::default(),
-    )
-    .at_start(replica::load)
-    .on_event::<LevelsChanged, _>(events::on_levels_changed)
-    .on_command::<UpsertProduct, _>(commands::upsert_product)
-    .on_command::<ImportProducts, _>(commands::import_products)
-    .answer::<ListProducts, _>(queries::list_products)
-    .answer::<GetProduct, _>(queries::get_product)
-    .answer::<ListCategories, _>(queries::list_categories)
-    .answer::<Suggest, _>(queries::suggest)
-    .every("catch up with other replicas", CATCH_UP_EVERY, replica::catch_up)
+    let (database, catalog) = (config.into_database(), Catalog::default());
+    Worker::new(Service::Catalog, &store::MIGRATOR, database, catalog)
+        .at_start(replica::load)
+        .on_event::<LevelsChanged, _>(events::on_levels_changed)
+        .on_command::<UpsertProduct, _>(commands::upsert_product)
+        .on_command::<ImportProducts, _>(commands::import_products)
+        .answer::<ListProducts, _>(queries::list_products)
+        .answer::<GetProduct, _>(queries::get_product)
+        .answer::<ListCategories, _>(queries::list_categories)
+        .answer::<Suggest, _>(queries::suggest)
+        .every("catch up", CATCH_UP_EVERY, replica::catch_up)
 }

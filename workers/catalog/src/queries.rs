@@ -30,7 +30,9 @@ pub(crate) async fn get_product(
 ) -> Result<Product, Refused> {
     let index = catalog.index.read();
     let product = index.find(&request.body.id_or_slug);
-    Ok(product.cloned().ok_or_else(|| Problem::not_found("product"))?)
+    Ok(product
+        .cloned()
+        .ok_or_else(|| Problem::not_found("product"))?)
 }
 
 pub(crate) async fn list_categories(
@@ -39,7 +41,10 @@ pub(crate) async fn list_categories(
     _: &Request<ListCategories>,
 ) -> Result<Categories, Refused> {
     // There are never more than fit into one answer.
-    Ok(Categories { items: catalog.index.read().categories(), next_cursor: None })
+    Ok(Categories {
+        items: catalog.index.read().categories(),
+        next_cursor: None,
+    })
 }
 
 pub(crate) async fn suggest(
@@ -52,5 +57,7 @@ pub(crate) async fn suggest(
         let detail = format!("must have at most {TYPED_LENGTH_MAX} characters");
         return Err(Problem::invalid(vec![FieldError::new("/q", "too_long", detail)]).into());
     }
-    Ok(Suggestions { items: catalog.index.read().suggest(typed) })
+    Ok(Suggestions {
+        items: catalog.index.read().suggest(typed),
+    })
 }

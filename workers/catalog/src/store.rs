@@ -23,9 +23,11 @@ pub(crate) static MIGRATOR: Migrator = sqlx::migrate!();
 /// Waits until nobody else changes products, and keeps others from it until the end of the
 /// transaction. Returns the revision of the last change.
 pub(crate) async fn lock_products(db: &mut PgConnection) -> Result<i64, Failure> {
-    Ok(sqlx::query_scalar("SELECT revision FROM revisions WHERE kind = 'products' FOR UPDATE")
-        .fetch_one(db)
-        .await?)
+    Ok(
+        sqlx::query_scalar("SELECT revision FROM revisions WHERE kind = 'products' FOR UPDATE")
+            .fetch_one(db)
+            .await?,
+    )
 }
 
 /// For who holds the lock.
@@ -65,7 +67,11 @@ pub(crate) async fn find_categories(db: &mut PgConnection) -> Result<Vec<Categor
     rows.into_iter()
         .map(|(slug, name, parent)| {
             let parent = parent.map(slug_of).transpose()?;
-            Ok(Category { slug: slug_of(slug)?, name, parent })
+            Ok(Category {
+                slug: slug_of(slug)?,
+                name,
+                parent,
+            })
         })
         .collect()
 }
@@ -85,9 +91,24 @@ pub(crate) async fn insert_categories(
         FROM unnest($1::text[], $2::text[], $3::text[]) AS row (slug, name, parent)
         ",
     )
-    .bind(categories.iter().map(|it| it.slug.as_str()).collect::<Vec<_>>())
-    .bind(categories.iter().map(|it| it.name.as_str()).collect::<Vec<_>>())
-    .bind(categories.iter().map(|it| it.parent.as_ref().map(Slug::as_str)).collect::<Vec<_>>())
+    .bind(
+        categories
+            .iter()
+            .map(|it| it.slug.as_str())
+            .collect::<Vec<_>>(),
+    )
+    .bind(
+        categories
+            .iter()
+            .map(|it| it.name.as_str())
+            .collect::<Vec<_>>(),
+    )
+    .bind(
+        categories
+            .iter()
+            .map(|it| it.parent.as_ref().map(Slug::as_str))
+            .collect::<Vec<_>>(),
+    )
     .execute(db)
     .await?;
     Ok(())
@@ -119,7 +140,10 @@ pub(crate) struct After {
 impl After {
     /// After everything that changed with this revision or before.
     pub(crate) fn revision(revision: i64) -> Self {
-        Self { revision, id: Uuid::max() }
+        Self {
+            revision,
+            id: Uuid::max(),
+        }
     }
 }
 
@@ -170,8 +194,14 @@ pub(crate) async fn find_products_after(
     .fetch_all(&mut *db)
     .await?;
     let is_full = rows.len() == count_max;
-    let next = rows.last().filter(|_| is_full).map(|it| After { revision: it.revision, id: it.id });
-    Ok(Page { products: with_variants(db, rows, tree).await?, next })
+    let next = rows.last().filter(|_| is_full).map(|it| After {
+        revision: it.revision,
+        id: it.id,
+    });
+    Ok(Page {
+        products: with_variants(db, rows, tree).await?,
+        next,
+    })
 }
 
 #[derive(sqlx::FromRow)]
@@ -204,7 +234,10 @@ async fn with_variants(
     .await?;
     let mut variants: HashMap<Uuid, Vec<VariantInput>> = HashMap::new();
     for row in rows {
-        variants.entry(row.product_id).or_default().push(variant_of(row)?);
+        variants
+            .entry(row.product_id)
+            .or_default()
+            .push(variant_of(row)?);
     }
     products
         .into_iter()
@@ -231,7 +264,9 @@ fn variant_of(row: VariantRow) -> Result<VariantInput, Failure> {
     Ok(VariantInput {
         sku: Sku::parse(row.sku).map_err(unfit)?,
         price: Money::new(row.price_minor, currency),
-        compare_at_price: row.compare_at_minor.map(|amount| Money::new(amount, currency)),
+        compare_at_price: row
+            .compare_at_minor
+            .map(|amount| Money::new(amount, currency)),
         options: row.options.0,
         weight_grams: row.weight_grams,
         taxable: row.taxable,
@@ -263,7 +298,12 @@ pub(crate) async fn save_products(
     upsert_products(db, products, revision, now).await?;
     // All at once first: a SKU may have moved from one of them to another.
     sqlx::query("DELETE FROM variants WHERE product_id = ANY($1)")
-        .bind(products.iter().map(|product| product.id.0).collect::<Vec<_>>())
+        .bind(
+            products
+                .iter()
+                .map(|product| product.id.0)
+                .collect::<Vec<_>>(),
+        )
         .execute(&mut *db)
         .await?;
     insert_variants(db, products).await
@@ -313,7 +353,9 @@ async fn insert_variants(db: &mut PgConnection, products: &[Stored]) -> Result<(
     let rows: Vec<(Uuid, i32, &VariantInput)> = products
         .iter()
         .flat_map(|product| {
-            (0_i32..).zip(&product.variants).map(|(position, it)| (product.id.0, position, it))
+            (0_i32..)
+                .zip(&product.variants)
+                .map(|(position, it)| (product.id.0, position, it))
         })
         .collect();
     sqlx::query(
@@ -388,7 +430,11 @@ pub(crate) async fn find_levels_after(
             .await?;
     rows.into_iter()
         .map(|(sku, available, version)| {
-            Ok(Level { sku: Sku::parse(sku).map_err(unfit)?, available, version })
+            Ok(Level {
+                sku: Sku::parse(sku).map_err(unfit)?,
+                available,
+                version,
+            })
         })
         .collect()
 }

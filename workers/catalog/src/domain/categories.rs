@@ -48,7 +48,8 @@ impl CategoryTree {
     pub(crate) fn resolve(&self, path: &[String]) -> Result<Resolved, FieldError> {
         let mut found = Resolved::default();
         for (index, name) in path.iter().enumerate() {
-            let refuse = |code, detail| FieldError::new(format!("/categories/{index}"), code, detail);
+            let refuse =
+                |code, detail| FieldError::new(format!("/categories/{index}"), code, detail);
             match self.find(found.chain.last(), name) {
                 Some(slug) if index == 0 => found.chain = self.chain(&slug),
                 Some(slug) => found.chain.push(slug),
@@ -62,7 +63,10 @@ impl CategoryTree {
                 }
             }
             if found.chain.len() > DEPTH_MAX {
-                return Err(refuse("too_deep", format!("is more than {DEPTH_MAX} levels deep")));
+                return Err(refuse(
+                    "too_deep",
+                    format!("is more than {DEPTH_MAX} levels deep"),
+                ));
             }
         }
         if self.nodes.len() + found.missing.len() > CATEGORIES_MAX {
@@ -96,7 +100,10 @@ impl CategoryTree {
     pub(crate) fn shown(&self, product_count: impl Fn(&Slug) -> u64) -> Vec<catalog::Category> {
         let mut children: BTreeMap<Option<&Slug>, Vec<&Category>> = BTreeMap::new();
         for category in self.nodes.values() {
-            children.entry(category.parent.as_ref()).or_default().push(category);
+            children
+                .entry(category.parent.as_ref())
+                .or_default()
+                .push(category);
         }
         branch(None, &children, &product_count)
     }
@@ -152,17 +159,38 @@ mod tests {
         for category in resolved.missing {
             tree.insert(category);
         }
-        resolved.chain.iter().map(Slug::as_str).collect::<Vec<_>>().join("/")
+        resolved
+            .chain
+            .iter()
+            .map(Slug::as_str)
+            .collect::<Vec<_>>()
+            .join("/")
     }
 
     #[test]
     fn missing_categories_are_made_and_found_again() {
         let mut tree = CategoryTree::default();
-        assert_eq!(grow(&mut tree, &["Home & Garden", "Lamps"]), "home-garden/lamps");
-        assert_eq!(grow(&mut tree, &["Home & Garden", "Lamps"]), "home-garden/lamps");
-        assert_eq!(grow(&mut tree, &["home-garden", "lamps"]), "home-garden/lamps");
-        assert_eq!(grow(&mut tree, &["lamps"]), "home-garden/lamps", "those above come with it");
-        assert_eq!(grow(&mut tree, &["lamps", "Desk"]), "home-garden/lamps/desk");
+        assert_eq!(
+            grow(&mut tree, &["Home & Garden", "Lamps"]),
+            "home-garden/lamps"
+        );
+        assert_eq!(
+            grow(&mut tree, &["Home & Garden", "Lamps"]),
+            "home-garden/lamps"
+        );
+        assert_eq!(
+            grow(&mut tree, &["home-garden", "lamps"]),
+            "home-garden/lamps"
+        );
+        assert_eq!(
+            grow(&mut tree, &["lamps"]),
+            "home-garden/lamps",
+            "those above come with it"
+        );
+        assert_eq!(
+            grow(&mut tree, &["lamps", "Desk"]),
+            "home-garden/lamps/desk"
+        );
         assert_eq!(grow(&mut tree, &[]), "");
         assert_eq!(tree.nodes.len(), 3);
     }
@@ -174,19 +202,30 @@ mod tests {
         assert_eq!(grow(&mut tree, &["Men", "Shoes"]), "men/men-shoes");
         assert_eq!(grow(&mut tree, &["Men", "Shoes"]), "men/men-shoes");
         assert_eq!(grow(&mut tree, &["men", "men-shoes"]), "men/men-shoes");
-        assert_eq!(grow(&mut tree, &["Shoes", "Shoes"]), "women/shoes/shoes-shoes");
+        assert_eq!(
+            grow(&mut tree, &["Shoes", "Shoes"]),
+            "women/shoes/shoes-shoes"
+        );
     }
 
     #[test]
     fn a_tree_has_a_floor_and_an_edge() {
         let mut tree = CategoryTree::default();
-        let deep: Vec<String> = (0..=DEPTH_MAX).map(|level| format!("level {level}")).collect();
+        let deep: Vec<String> = (0..=DEPTH_MAX)
+            .map(|level| format!("level {level}"))
+            .collect();
         let error = tree.resolve(&deep).unwrap_err();
-        assert_eq!((error.pointer.as_str(), error.code.as_str()), ("/categories/10", "too_deep"));
+        assert_eq!(
+            (error.pointer.as_str(), error.code.as_str()),
+            ("/categories/10", "too_deep")
+        );
         for number in 0..CATEGORIES_MAX {
             grow(&mut tree, &[&format!("c{number}")]);
         }
-        assert_eq!(tree.resolve(&path(&["one more"])).unwrap_err().code, "too_many");
+        assert_eq!(
+            tree.resolve(&path(&["one more"])).unwrap_err().code,
+            "too_many"
+        );
         assert_eq!(grow(&mut tree, &["c7"]), "c7");
     }
 
@@ -197,7 +236,10 @@ mod tests {
         grow(&mut tree, &["Lamps", "Desk"]);
         grow(&mut tree, &["Chairs"]);
         let shown = tree.shown(|slug| u64::from(slug.as_str() == "lamps"));
-        let names: Vec<&str> = shown.iter().map(|category| category.name.as_str()).collect();
+        let names: Vec<&str> = shown
+            .iter()
+            .map(|category| category.name.as_str())
+            .collect();
         assert_eq!(names, ["Chairs", "Lamps"]);
         assert_eq!(shown[1].children[0].name, "Desk");
         assert_eq!((shown[0].product_count, shown[1].product_count), (0, 1));

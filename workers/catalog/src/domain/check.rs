@@ -53,12 +53,20 @@ pub(super) fn check(input: &ProductInput) -> Vec<FieldError> {
     for (index, variant) in input.variants.iter().enumerate() {
         let pointer = format!("/variants/{index}");
         if !skus.insert(&variant.sku) {
-            errors.push(format!("{pointer}/sku"), "duplicate", "is the SKU of another variant");
+            errors.push(
+                format!("{pointer}/sku"),
+                "duplicate",
+                "is the SKU of another variant",
+            );
         }
         errors.variant(&pointer, variant);
         if Some(variant.price.currency) != currency {
             let detail = "must be the currency of the first variant";
-            errors.push(format!("{pointer}/price/currency"), "currency_differs", detail);
+            errors.push(
+                format!("{pointer}/price/currency"),
+                "currency_differs",
+                detail,
+            );
         }
     }
     errors.0
@@ -90,7 +98,11 @@ impl Errors {
         if !may_be_blank && text.trim().is_empty() {
             self.push(pointer, "blank", "must not be blank");
         } else if text.contains(char::is_control) {
-            self.push(pointer, "control_character", "must be one line without control characters");
+            self.push(
+                pointer,
+                "control_character",
+                "must be one line without control characters",
+            );
         } else {
             self.length(pointer, text, length_max);
         }
@@ -100,7 +112,11 @@ impl Errors {
     fn text(&mut self, pointer: &str, text: &str, length_max: usize) {
         let is_odd = |c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t');
         if text.contains(is_odd) {
-            self.push(pointer, "control_character", "must not have control characters");
+            self.push(
+                pointer,
+                "control_character",
+                "must not have control characters",
+            );
         } else {
             self.length(pointer, text, length_max);
         }
@@ -109,7 +125,11 @@ impl Errors {
     fn length(&mut self, pointer: impl Into<String>, text: &str, length_max: usize) {
         // A text has at least a quarter as many characters as bytes.
         if text.len() > length_max && text.chars().count() > length_max {
-            self.push(pointer, "too_long", format!("must have at most {length_max} characters"));
+            self.push(
+                pointer,
+                "too_long",
+                format!("must have at most {length_max} characters"),
+            );
         }
     }
 
@@ -139,12 +159,26 @@ impl Errors {
     }
 
     fn variant(&mut self, pointer: &str, variant: &VariantInput) {
-        let VariantInput { sku: _, price, compare_at_price, options, weight_grams, taxable: _ } =
-            variant;
-        self.amount(format!("{pointer}/price/amount_minor"), price.amount_minor, PRICE_MINOR_MAX);
+        let VariantInput {
+            sku: _,
+            price,
+            compare_at_price,
+            options,
+            weight_grams,
+            taxable: _,
+        } = variant;
+        self.amount(
+            format!("{pointer}/price/amount_minor"),
+            price.amount_minor,
+            PRICE_MINOR_MAX,
+        );
         if let Some(compare_at) = compare_at_price {
             let pointer = format!("{pointer}/compare_at_price");
-            self.amount(format!("{pointer}/amount_minor"), compare_at.amount_minor, PRICE_MINOR_MAX);
+            self.amount(
+                format!("{pointer}/amount_minor"),
+                compare_at.amount_minor,
+                PRICE_MINOR_MAX,
+            );
             if compare_at.currency != price.currency {
                 let detail = "must be the currency of the price";
                 self.push(format!("{pointer}/currency"), "currency_differs", detail);
@@ -208,7 +242,10 @@ mod tests {
             *input.pointer_mut(pointer).unwrap() = value;
         }
         let input: ProductInput = serde_json::from_value(input).unwrap();
-        check(&input).into_iter().map(|error| (error.pointer, error.code)).collect()
+        check(&input)
+            .into_iter()
+            .map(|error| (error.pointer, error.code))
+            .collect()
     }
 
     #[test]
@@ -216,59 +253,116 @@ mod tests {
         assert_eq!(wrong("", Value::Null), []);
     }
 
-    #[test]
-    fn every_field_has_its_limits() {
-        let cases = [
-            ("/name", json!(" "), "/name", "blank"),
-            ("/name", json!("a\nb"), "/name", "control_character"),
-            ("/name", json!("a\u{0}"), "/name", "control_character"),
-            ("/name", json!("é".repeat(201)), "/name", "too_long"),
-            ("/description", json!("\u{0}"), "/description", "control_character"),
-            ("/description", json!("x".repeat(50_001)), "/description", "too_long"),
-            ("/brand", json!(""), "/brand", "blank"),
-            ("/categories", json!(vec!["c"; 11]), "/categories", "too_many"),
-            ("/categories/1", json!(""), "/categories/1", "blank"),
-            ("/categories/0", json!("c".repeat(201)), "/categories/0", "too_long"),
-            ("/images", json!(vec![json!({"url": "/a"}); 251]), "/images", "too_many"),
-            ("/images/0/url", json!("javascript:alert(1)"), "/images/0/url", "invalid"),
-            ("/images/0/alt", json!("a\r\nb"), "/images/0/alt", "control_character"),
-            ("/variants", json!([]), "/variants", "too_few"),
-            ("/variants/1/sku", json!("L-1"), "/variants/1/sku", "duplicate"),
-            ("/variants/0/price/amount_minor", json!(-1), "/variants/0/price/amount_minor", "out_of_range"),
-            ("/variants/0/price/amount_minor", json!(i64::MAX), "/variants/0/price/amount_minor", "out_of_range"),
-            ("/variants/0/price/currency", json!("USD"), "/variants/1/price/currency", "currency_differs"),
-            ("/variants/1/compare_at_price/currency", json!("USD"), "/variants/1/compare_at_price/currency", "currency_differs"),
-            ("/variants/1/compare_at_price/amount_minor", json!(-5), "/variants/1/compare_at_price/amount_minor", "out_of_range"),
-            ("/variants/1/weight_grams", json!(-1), "/variants/1/weight_grams", "out_of_range"),
-            ("/variants/1/options", json!({"a/b~": " "}), "/variants/1/options/a~1b~0", "blank"),
-            ("/variants/1/options", json!({"": "x"}), "/variants/1/options/", "blank"),
-        ];
-        for (pointer, value, expected, code) in cases {
-            let errors = wrong(pointer, value.clone());
-            assert_eq!(errors, [(expected.to_owned(), code.to_owned())], "{pointer} {value}");
+    /// Each change is refused where it was made, with this code.
+    fn assert_refused(cases: &[(&str, Value, &str)]) {
+        for (pointer, value, code) in cases {
+            let expected = ((*pointer).to_owned(), (*code).to_owned());
+            assert_eq!(
+                wrong(pointer, value.clone()),
+                [expected],
+                "{pointer} {value}"
+            );
         }
+    }
+
+    #[test]
+    fn every_text_has_its_limits() {
+        assert_refused(&[
+            ("/name", json!(" "), "blank"),
+            ("/name", json!("a\nb"), "control_character"),
+            ("/name", json!("a\u{0}"), "control_character"),
+            ("/name", json!("é".repeat(201)), "too_long"),
+            ("/description", json!("\u{0}"), "control_character"),
+            ("/description", json!("x".repeat(50_001)), "too_long"),
+            ("/brand", json!(""), "blank"),
+            ("/categories", json!(vec!["c"; 11]), "too_many"),
+            ("/categories/1", json!(""), "blank"),
+            ("/categories/0", json!("c".repeat(201)), "too_long"),
+            (
+                "/images",
+                json!(vec![json!({"url": "/a"}); 251]),
+                "too_many",
+            ),
+            ("/images/0/url", json!("javascript:alert(1)"), "invalid"),
+            ("/images/0/alt", json!("a\r\nb"), "control_character"),
+        ]);
+    }
+
+    #[test]
+    fn every_variant_has_its_limits() {
+        assert_refused(&[
+            ("/variants", json!([]), "too_few"),
+            ("/variants/1/sku", json!("L-1"), "duplicate"),
+            ("/variants/0/price/amount_minor", json!(-1), "out_of_range"),
+            (
+                "/variants/0/price/amount_minor",
+                json!(i64::MAX),
+                "out_of_range",
+            ),
+            (
+                "/variants/1/compare_at_price/currency",
+                json!("USD"),
+                "currency_differs",
+            ),
+            (
+                "/variants/1/compare_at_price/amount_minor",
+                json!(-5),
+                "out_of_range",
+            ),
+            ("/variants/1/weight_grams", json!(-1), "out_of_range"),
+            ("/variants/1/options/colour", json!(""), "blank"),
+            (
+                "/variants/1/options/colour",
+                json!("x".repeat(256)),
+                "too_long",
+            ),
+        ]);
+        let errors = wrong("/variants/0/price/currency", json!("USD"));
+        assert_eq!(
+            errors[0].0, "/variants/1/price/currency",
+            "it differs from the first"
+        );
+        let errors = wrong("/variants/1/options", json!({"a/b~": " "}));
+        assert_eq!(errors[0].0, "/variants/1/options/a~1b~0");
+        let errors = wrong("/variants/1/options", json!({"": "x"}));
+        assert_eq!(errors[0].0, "/variants/1/options/");
     }
 
     #[test]
     fn a_hopeless_product_gets_a_short_answer() {
         let price = json!({"amount_minor": -1, "currency": "EUR"});
-        let variants: Vec<Value> =
-            (0..500).map(|n| json!({"sku": format!("S{n}"), "price": price})).collect();
+        let variants: Vec<Value> = (0..500)
+            .map(|n| json!({"sku": format!("S{n}"), "price": price}))
+            .collect();
         assert_eq!(wrong("/variants", json!(variants)).len(), ERRORS_MAX);
     }
 
     #[test]
     fn a_picture_is_on_the_web_or_in_the_shop() {
-        for good in ["/a.svg", "https://example.org/a@2x.jpg?v=1#x", "HTTP://EXAMPLE.ORG/a"] {
+        for good in [
+            "/a.svg",
+            "https://example.org/a@2x.jpg?v=1#x",
+            "HTTP://EXAMPLE.ORG/a",
+        ] {
             assert!(is_image_address(good), "{good}");
         }
         for bad in [
-            "", "a.svg", "//example.org/a.svg", "/\\example.org/a.svg", "javascript:alert(1)",
-            "data:image/svg+xml,<svg/>", "ftp://example.org/a", "https://", "https://example.org/a b",
+            "",
+            "a.svg",
+            "//example.org/a.svg",
+            "/\\example.org/a.svg",
+            "javascript:alert(1)",
+            "data:image/svg+xml,<svg/>",
+            "ftp://example.org/a",
+            "https://",
+            "https://example.org/a b",
             "https://exam\nple.org/a",
         ] {
             assert!(!is_image_address(bad), "{bad}");
         }
-        assert!(!is_image_address(&format!("/{}", "a".repeat(IMAGE_URL_BYTES_MAX))));
+        assert!(!is_image_address(&format!(
+            "/{}",
+            "a".repeat(IMAGE_URL_BYTES_MAX)
+        )));
     }
 }

@@ -62,7 +62,10 @@ impl Stored {
 
     /// What others are told.
     pub(crate) fn changed(&self, available: impl Fn(&Sku) -> i64) -> ProductChanged {
-        ProductChanged { product: self.product(available), published: self.published }
+        ProductChanged {
+            product: self.product(available),
+            published: self.published,
+        }
     }
 }
 

@@ -29,7 +29,10 @@ pub(crate) enum Taken {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Refusal {
     Invalid(Vec<FieldError>),
-    SkuTaken { pointer: String, sku: Sku },
+    SkuTaken {
+        pointer: String,
+        sku: Sku,
+    },
     /// The version there is; none where there is no product.
     OutOfDate(Option<i64>),
 }
@@ -43,7 +46,11 @@ impl Refusal {
     pub(crate) fn first(self) -> (String, String) {
         match self {
             Self::Invalid(mut errors) if !errors.is_empty() => {
-                let FieldError { pointer, code: _, detail } = errors.swap_remove(0);
+                let FieldError {
+                    pointer,
+                    code: _,
+                    detail,
+                } = errors.swap_remove(0);
                 (pointer, detail)
             }
             Self::SkuTaken { pointer, sku } => (pointer, sku_taken(&sku)),
@@ -59,7 +66,9 @@ impl From<Refusal> for Problem {
             Refusal::SkuTaken { pointer, sku } => {
                 let detail = sku_taken(&sku);
                 let mut problem = Self::new(409, "sku_taken", &detail);
-                problem.errors.push(FieldError::new(pointer, "sku_taken", detail));
+                problem
+                    .errors
+                    .push(FieldError::new(pointer, "sku_taken", detail));
                 problem
             }
             Refusal::OutOfDate(current) => {
@@ -101,8 +110,15 @@ impl Shelf {
         owners: HashMap<Sku, ProductId>,
         tree: CategoryTree,
     ) -> Self {
-        let products = products.into_iter().map(|product| (product.slug.clone(), product));
-        Self { products: products.collect(), owners, tree, ..Self::default() }
+        let products = products
+            .into_iter()
+            .map(|product| (product.slug.clone(), product));
+        Self {
+            products: products.collect(),
+            owners,
+            tree,
+            ..Self::default()
+        }
     }
 
     /// Makes a wish come true, or says why not. A new product gets `new_id`.
@@ -125,9 +141,16 @@ impl Shelf {
         }
         let id = current.map_or(new_id, |product| product.id);
         for (index, variant) in wish.input.variants.iter().enumerate() {
-            if self.owners.get(&variant.sku).is_some_and(|owner| *owner != id) {
+            if self
+                .owners
+                .get(&variant.sku)
+                .is_some_and(|owner| *owner != id)
+            {
                 let pointer = format!("/variants/{index}/sku");
-                return Err(Refusal::SkuTaken { pointer, sku: variant.sku.clone() });
+                return Err(Refusal::SkuTaken {
+                    pointer,
+                    sku: variant.sku.clone(),
+                });
             }
         }
         let place = self
@@ -142,14 +165,24 @@ impl Shelf {
         wished.version += 1;
         let bytes = largest_event(&wished);
         if bytes > EVENT_BYTES_MAX {
-            let detail = format!("is {bytes} bytes as an event; at most {EVENT_BYTES_MAX} are told");
+            let detail =
+                format!("is {bytes} bytes as an event; at most {EVENT_BYTES_MAX} are told");
             return Err(Refusal::of("", "too_large", detail));
         }
-        let taken = if current.is_some() { Taken::Updated } else { Taken::Created };
+        let taken = if current.is_some() {
+            Taken::Updated
+        } else {
+            Taken::Created
+        };
         for variant in current.iter().flat_map(|product| &product.variants) {
             self.owners.remove(&variant.sku);
         }
-        self.owners.extend(wished.variants.iter().map(|variant| (variant.sku.clone(), id)));
+        self.owners.extend(
+            wished
+                .variants
+                .iter()
+                .map(|variant| (variant.sku.clone(), id)),
+        );
         for category in &place.missing {
             self.tree.insert(category.clone());
         }
@@ -165,7 +198,11 @@ impl Shelf {
 
     /// Products that are new or different, and categories that were not there before, parents first.
     pub(crate) fn into_changes(mut self) -> (Vec<Stored>, Vec<Category>) {
-        let changed = self.changed.iter().filter_map(|slug| self.products.remove(slug)).collect();
+        let changed = self
+            .changed
+            .iter()
+            .filter_map(|slug| self.products.remove(slug))
+            .collect();
         (changed, self.missing)
     }
 }
@@ -194,7 +231,10 @@ fn largest_event(product: &Stored) -> usize {
 /// Weak ones never match (RFC 9110, 13.1.1).
 fn matches_version(if_match: &str, version: i64) -> bool {
     if_match.split(',').map(str::trim).any(|tag| {
-        let tag = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"')).unwrap_or(tag);
+        let tag = tag
+            .strip_prefix('"')
+            .and_then(|tag| tag.strip_suffix('"'))
+            .unwrap_or(tag);
         tag == "*" || tag.parse() == Ok(version)
     })
 }
@@ -234,7 +274,13 @@ mod tests {
 
     fn take(shelf: &mut Shelf, input: &ProductInput, number: u128) -> Result<Taken, Refusal> {
         shelf.seen.clear();
-        shelf.take(Wish { input, if_match: None }, id(number))
+        shelf.take(
+            Wish {
+                input,
+                if_match: None,
+            },
+            id(number),
+        )
     }
 
     #[test]
@@ -244,7 +290,11 @@ mod tests {
         assert_eq!(take(&mut shelf, &lamp, 1), Ok(Taken::Created));
         assert_eq!(take(&mut shelf, &lamp, 2), Ok(Taken::Unchanged));
         lamp.name = "  lamp ".to_owned();
-        assert_eq!(take(&mut shelf, &lamp, 3), Ok(Taken::Unchanged), "blanks are no change");
+        assert_eq!(
+            take(&mut shelf, &lamp, 3),
+            Ok(Taken::Unchanged),
+            "blanks are no change"
+        );
         lamp.variants.swap(0, 1);
         assert_eq!(take(&mut shelf, &lamp, 4), Ok(Taken::Updated), "order is");
         let lamp = shelf.find(&lamp.slug).unwrap();
@@ -259,10 +309,19 @@ mod tests {
         take(&mut shelf, &input("lamp", &["A", "B"]), 1).unwrap();
         let refusal = take(&mut shelf, &input("chair", &["C", "B"]), 2).unwrap_err();
         let sku = Sku::parse("B").unwrap();
-        assert_eq!(refusal, Refusal::SkuTaken { pointer: "/variants/1/sku".to_owned(), sku });
+        assert_eq!(
+            refusal,
+            Refusal::SkuTaken {
+                pointer: "/variants/1/sku".to_owned(),
+                sku
+            }
+        );
         assert_eq!(Problem::from(refusal).status, 409);
         take(&mut shelf, &input("lamp", &["A"]), 3).unwrap();
-        assert_eq!(take(&mut shelf, &input("chair", &["C", "B"]), 4), Ok(Taken::Created));
+        assert_eq!(
+            take(&mut shelf, &input("chair", &["C", "B"]), 4),
+            Ok(Taken::Created)
+        );
     }
 
     #[test]
@@ -280,7 +339,10 @@ mod tests {
     fn one_request_says_one_thing_about_a_product() {
         let mut shelf = Shelf::default();
         let lamp = input("lamp", &["A"]);
-        let wish = Wish { input: &lamp, if_match: None };
+        let wish = Wish {
+            input: &lamp,
+            if_match: None,
+        };
         assert_eq!(shelf.take(wish, id(1)), Ok(Taken::Created));
         let (pointer, _) = shelf.take(wish, id(2)).unwrap_err().first();
         assert_eq!(pointer, "/slug");
@@ -290,22 +352,51 @@ mod tests {
     fn a_stale_version_is_refused() {
         let mut shelf = Shelf::default();
         let mut lamp = input("lamp", &["A"]);
-        let unknown = Wish { input: &lamp, if_match: Some("*") };
+        let unknown = Wish {
+            input: &lamp,
+            if_match: Some("*"),
+        };
         assert_eq!(shelf.take(unknown, id(1)), Err(Refusal::OutOfDate(None)));
         take(&mut shelf, &lamp, 1).unwrap();
-        for (name, if_match) in [("a", "1"), ("b", "\"2\""), ("c", "\"1\", \"3\""), ("d", "*")] {
+        for (name, if_match) in [
+            ("a", "1"),
+            ("b", "\"2\""),
+            ("c", "\"1\", \"3\""),
+            ("d", "*"),
+        ] {
             name.clone_into(&mut lamp.name);
             shelf.seen.clear();
-            let wish = Wish { input: &lamp, if_match: Some(if_match) };
+            let wish = Wish {
+                input: &lamp,
+                if_match: Some(if_match),
+            };
             assert_eq!(shelf.take(wish, id(1)), Ok(Taken::Updated), "{if_match}");
         }
-        for stale in ["4", "\"6\"", "W/\"5\"", "", "five", "\"5", "99999999999999999999"] {
+        for stale in [
+            "4",
+            "\"6\"",
+            "W/\"5\"",
+            "",
+            "five",
+            "\"5",
+            "99999999999999999999",
+        ] {
             shelf.seen.clear();
-            let wish = Wish { input: &lamp, if_match: Some(stale) };
-            assert_eq!(shelf.take(wish, id(1)), Err(Refusal::OutOfDate(Some(5))), "{stale}");
+            let wish = Wish {
+                input: &lamp,
+                if_match: Some(stale),
+            };
+            assert_eq!(
+                shelf.take(wish, id(1)),
+                Err(Refusal::OutOfDate(Some(5))),
+                "{stale}"
+            );
         }
         let problem = Problem::from(Refusal::OutOfDate(Some(5)));
-        assert_eq!((problem.status, problem.code.as_str()), (412, "out_of_date"));
+        assert_eq!(
+            (problem.status, problem.code.as_str()),
+            (412, "out_of_date")
+        );
         assert_eq!(problem.members["current_version"], 5);
     }
 
@@ -321,7 +412,9 @@ mod tests {
                 alt: String::new(),
             })
             .collect();
-        let Err(Refusal::Invalid(errors)) = take(&mut shelf, &lamp, 1) else { panic!("refused") };
+        let Err(Refusal::Invalid(errors)) = take(&mut shelf, &lamp, 1) else {
+            panic!("refused")
+        };
         assert_eq!(errors[0].code, "too_large");
     }
 

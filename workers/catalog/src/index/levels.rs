@@ -27,7 +27,11 @@ impl Levels {
 
     /// False where something as new is known.
     pub(super) fn insert(&mut self, level: Level) -> bool {
-        let Level { sku, available, version } = level;
+        let Level {
+            sku,
+            available,
+            version,
+        } = level;
         match self.known.get_mut(&sku) {
             Some((_, known)) if *known >= version => false,
             Some(entry) => {

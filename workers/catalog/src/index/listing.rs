@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, HashSet},
+    collections::{HashMap, HashSet},
     ops::Bound,
 };
 
@@ -26,13 +26,20 @@ impl Index {
     pub(crate) fn list(&self, query: &ListProducts) -> Result<ProductPage, Problem> {
         let filter = Filter::new(query)?;
         let limit = limit_of(query)?;
-        let found = query.q.as_deref().and_then(|search| self.words.find(search, self.docs.len()));
+        let found = query
+            .q
+            .as_deref()
+            .and_then(|search| self.words.find(search, self.docs.len()));
         let sort = match query.sort {
             // Where nothing is searched for, everything is as relevant.
             Sort::Relevance if found.is_none() => Sort::Newest,
             sort => sort,
         };
-        let after = query.cursor.as_deref().map(|cursor| Place::parse(cursor, sort)).transpose()?;
+        let after = query
+            .cursor
+            .as_deref()
+            .map(|cursor| Place::parse(cursor, sort))
+            .transpose()?;
         let facets = query.facets.then(|| match &found {
             Some(found) => facets(self.fitting(found, &filter).map(|(doc, _)| doc)),
             None => facets(self.docs.iter().flatten().filter(|doc| filter.accepts(doc))),
@@ -48,9 +55,16 @@ impl Index {
         };
         let is_last = page.len() <= limit;
         page.truncate(limit);
-        let next_cursor = page.last().filter(|_| !is_last).map(|(place, _)| place.cursor());
+        let next_cursor = page
+            .last()
+            .filter(|_| !is_last)
+            .map(|(place, _)| place.cursor());
         let items = page.into_iter().map(|(_, doc)| doc.summary()).collect();
-        Ok(ProductPage { items, next_cursor, facets })
+        Ok(ProductPage {
+            items,
+            next_cursor,
+            facets,
+        })
     }
 
     /// Names that go on from what was typed, the best first.
@@ -117,9 +131,12 @@ impl Index {
                 Box::new(self.by_price.range(after).map(|(_, number)| number))
             }
             (Sort::Price, _) => Box::new(self.by_price.values()),
-            (Sort::PriceDescending, Some(Place::PriceDescending(Reverse(before)))) => {
-                Box::new(self.by_price.range(..*before).rev().map(|(_, number)| number))
-            }
+            (Sort::PriceDescending, Some(Place::PriceDescending(Reverse(before)))) => Box::new(
+                self.by_price
+                    .range(..*before)
+                    .rev()
+                    .map(|(_, number)| number),
+            ),
             (Sort::PriceDescending, _) => Box::new(self.by_price.values().rev()),
             (Sort::Name, Some(Place::Name(name, id))) => {
                 let after = (Bound::Excluded((name.clone(), *id)), Bound::Unbounded);
@@ -154,14 +171,19 @@ fn limit_of(query: &ListProducts) -> Result<usize, Problem> {
         return Ok(usize::try_from(limit).expect("100 fits"));
     }
     let detail = format!("must be from 1 to {LIMIT_MAX}");
-    Err(Problem::invalid(vec![FieldError::new("/limit", "out_of_range", detail)]))
+    Err(Problem::invalid(vec![FieldError::new(
+        "/limit",
+        "out_of_range",
+        detail,
+    )]))
 }
+
+type Counts<'a> = HashMap<&'a str, u64>;
 
 /// How many of some products have which value.
 fn facets<'a>(docs: impl Iterator<Item = &'a Doc>) -> Vec<Facet> {
-    let mut categories: BTreeMap<&str, u64> = BTreeMap::new();
-    let mut brands: BTreeMap<&str, u64> = BTreeMap::new();
-    let mut options: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
+    let (mut categories, mut brands) = (Counts::new(), Counts::new());
+    let mut options: HashMap<&str, Counts<'_>> = HashMap::new();
     for Doc { product, .. } in docs {
         for category in &product.categories {
             *categories.entry(category.as_str()).or_default() += 1;
@@ -177,24 +199,36 @@ fn facets<'a>(docs: impl Iterator<Item = &'a Doc>) -> Vec<Facet> {
         }
     }
     // The options that most products have, by name.
-    let mut options: Vec<(&str, BTreeMap<&str, u64>)> = options.into_iter().collect();
-    options.sort_by_key(|(_, counts)| Reverse(counts.values().sum::<u64>()));
+    let mut options: Vec<(&str, Counts<'_>)> = options.into_iter().collect();
+    options.sort_by_key(|(name, counts)| (Reverse(counts.values().sum::<u64>()), *name));
     options.truncate(OPTION_FACETS_MAX);
     options.sort_by_key(|(name, _)| *name);
-    [("category".to_owned(), categories), ("brand".to_owned(), brands)]
-        .into_iter()
-        .chain(options.into_iter().map(|(name, counts)| (format!("option.{name}"), counts)))
-        .map(|(name, counts)| Facet { name, values: values(counts) })
-        .collect()
+    [
+        ("category".to_owned(), categories),
+        ("brand".to_owned(), brands),
+    ]
+    .into_iter()
+    .chain(
+        options
+            .into_iter()
+            .map(|(name, counts)| (format!("option.{name}"), counts)),
+    )
+    .map(|(name, counts)| Facet {
+        name,
+        values: most_frequent(counts),
+    })
+    .collect()
 }
 
-/// The most frequent first.
-fn values(counts: BTreeMap<&str, u64>) -> Vec<FacetValue> {
+fn most_frequent(counts: Counts<'_>) -> Vec<FacetValue> {
     let mut counts: Vec<(&str, u64)> = counts.into_iter().collect();
-    counts.sort_by_key(|(_, count)| Reverse(*count));
+    counts.sort_by_key(|(value, count)| (Reverse(*count), *value));
     counts
         .into_iter()
         .take(FACET_VALUES_MAX)
-        .map(|(value, count)| FacetValue { value: value.to_owned(), count })
+        .map(|(value, count)| FacetValue {
+            value: value.to_owned(),
+            count,
+        })
         .collect()
 }

@@ -116,7 +116,9 @@ impl Index {
             if !self.levels.insert(level) {
                 continue;
             }
-            let Some(number) = self.by_sku.get(&sku).copied() else { continue };
+            let Some(number) = self.by_sku.get(&sku).copied() else {
+                continue;
+            };
             if let Some(doc) = self.doc_mut(number) {
                 doc.set_available(&sku, available);
             }
@@ -137,14 +139,17 @@ impl Index {
 
     /// A published product by its id or its slug.
     pub(crate) fn find(&self, id_or_slug: &str) -> Option<&Product> {
-        let by_id = Uuid::try_parse(id_or_slug).ok().and_then(|id| self.by_id.get(&ProductId(id)));
+        let by_id = Uuid::try_parse(id_or_slug)
+            .ok()
+            .and_then(|id| self.by_id.get(&ProductId(id)));
         let by_slug = || self.by_slug.get(&Slug::parse(id_or_slug).ok()?);
         let number = by_id.or_else(by_slug)?;
         self.doc(*number).map(|doc| &doc.product)
     }
 
     pub(crate) fn categories(&self) -> Vec<ShownCategory> {
-        self.tree.shown(|slug| self.product_counts.get(slug).copied().unwrap_or(0))
+        self.tree
+            .shown(|slug| self.product_counts.get(slug).copied().unwrap_or(0))
     }
 
     fn doc(&self, number: DocNumber) -> Option<&Doc> {
@@ -158,19 +163,16 @@ impl Index {
     fn insert(&mut self, product: Product) {
         let id = product.id;
         let doc = Doc::new(product);
-        let number = match self.free.pop() {
-            Some(number) => number,
-            None => {
-                let Some(number) = DocNumber::new(self.docs.len()) else {
-                    tracing::error!("the index is full; a product is not shown");
-                    return;
-                };
-                self.docs.push(None);
-                number
-            }
+        let Some(number) = self.free.pop().or_else(|| DocNumber::new(self.docs.len())) else {
+            tracing::error!(product_id = %id, "the index is full; a product is not shown");
+            return;
         };
+        if number.place() == self.docs.len() {
+            self.docs.push(None);
+        }
         self.by_id.insert(id, number);
-        self.by_price.insert((doc.price_from.amount_minor, id), number);
+        self.by_price
+            .insert((doc.price_from.amount_minor, id), number);
         self.by_name.insert((doc.name_key.clone(), id), number);
         self.by_slug.insert(doc.product.slug.clone(), number);
         for variant in &doc.product.variants {
@@ -187,8 +189,12 @@ impl Index {
 
     fn remove(&mut self, id: ProductId) {
         self.hidden.remove(&id);
-        let Some(number) = self.by_id.remove(&id) else { return };
-        let Some(doc) = self.docs[number.place()].take() else { return };
+        let Some(number) = self.by_id.remove(&id) else {
+            return;
+        };
+        let Some(doc) = self.docs[number.place()].take() else {
+            return;
+        };
         self.free.push(number);
         for (word, _) in doc.words() {
             self.words.remove(&word, number);
@@ -215,7 +221,12 @@ impl Doc {
         let price_from = lowest(product.variants.iter().map(|variant| variant.price))
             .expect("a product has a variant: it was checked when it was taken");
         let name_key = slug::slugify(&product.name).into();
-        let mut doc = Self { product, price_from, available: 0, name_key };
+        let mut doc = Self {
+            product,
+            price_from,
+            available: 0,
+            name_key,
+        };
         doc.count();
         doc
     }
@@ -228,7 +239,11 @@ impl Doc {
     }
 
     fn count(&mut self) {
-        let each = self.product.variants.iter().map(|variant| variant.available);
+        let each = self
+            .product
+            .variants
+            .iter()
+            .map(|variant| variant.available);
         self.available = each.fold(0, i64::saturating_add);
     }
 

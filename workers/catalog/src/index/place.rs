@@ -69,9 +69,17 @@ mod tests {
     fn a_cursor_is_of_the_list_that_gave_it() {
         let place = Place::Price(1_299, id(7));
         assert_eq!(Place::parse(&place.cursor(), Sort::Price).unwrap(), place);
-        for sort in [Sort::Relevance, Sort::PriceDescending, Sort::Newest, Sort::Name] {
+        for sort in [
+            Sort::Relevance,
+            Sort::PriceDescending,
+            Sort::Newest,
+            Sort::Name,
+        ] {
             let problem = Place::parse(&place.cursor(), sort).unwrap_err();
-            assert_eq!((problem.status, problem.code.as_str()), (400, "invalid_cursor"));
+            assert_eq!(
+                (problem.status, problem.code.as_str()),
+                (400, "invalid_cursor")
+            );
         }
     }
 

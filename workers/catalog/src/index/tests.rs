@@ -25,7 +25,10 @@ fn variant(sku: &str, price: i64, options: &[(&str, &str)]) -> VariantInput {
         sku: Sku::parse(sku).unwrap(),
         price: Money::new(price, Currency::EUR),
         compare_at_price: None,
-        options: options.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
+        options: options
+            .iter()
+            .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+            .collect(),
         weight_grams: None,
         taxable: true,
     }
@@ -47,7 +50,11 @@ fn product(number: u128, name: &str, variants: Vec<VariantInput>) -> Stored {
 }
 
 fn level(sku: &str, available: i64, version: i64) -> Level {
-    Level { sku: Sku::parse(sku).unwrap(), available, version }
+    Level {
+        sku: Sku::parse(sku).unwrap(),
+        available,
+        version,
+    }
 }
 
 /// A small shop.
@@ -58,29 +65,46 @@ fn shop() -> Index {
         category("lamps", Some("home")),
         category("chairs", Some("home")),
     ]);
-    let slugs = |names: &[&str]| names.iter().map(|name| Slug::parse(*name).unwrap()).collect();
+    let slugs = |names: &[&str]| {
+        names
+            .iter()
+            .map(|name| Slug::parse(*name).unwrap())
+            .collect()
+    };
     index.add_products(vec![
         Stored {
             brand: Some("Lux".to_owned()),
             description: "A warm light for reading.".to_owned(),
             categories: slugs(&["home", "lamps"]),
-            ..product(1, "Brass Lamp", vec![
-                variant("LAMP-S", 2_000, &[("Size", "S"), ("Colour", "gold")]),
-                variant("LAMP-L", 4_000, &[("Size", "L"), ("Colour", "black")]),
-            ])
+            ..product(
+                1,
+                "Brass Lamp",
+                vec![
+                    variant("LAMP-S", 2_000, &[("Size", "S"), ("Colour", "gold")]),
+                    variant("LAMP-L", 4_000, &[("Size", "L"), ("Colour", "black")]),
+                ],
+            )
         },
         Stored {
             brand: Some("Sitwell".to_owned()),
             description: "Goes well with a brass lamp.".to_owned(),
             categories: slugs(&["home", "chairs"]),
-            ..product(2, "Oak Chair", vec![variant("CHAIR", 3_000, &[("Colour", "oak")])])
+            ..product(
+                2,
+                "Oak Chair",
+                vec![variant("CHAIR", 3_000, &[("Colour", "oak")])],
+            )
         },
         Stored {
             categories: slugs(&["home"]),
             ..product(3, "Äpfel-Schale", vec![variant("BOWL", 1_000, &[])])
         },
     ]);
-    index.add_levels(vec![level("LAMP-S", 0, 1), level("LAMP-L", 5, 1), level("BOWL", 2, 1)]);
+    index.add_levels(vec![
+        level("LAMP-S", 0, 1),
+        level("LAMP-L", 5, 1),
+        level("BOWL", 2, 1),
+    ]);
     index
 }
 
@@ -88,18 +112,32 @@ fn ids(page: &ProductPage) -> Vec<u128> {
     page.items.iter().map(|item| item.id.0.as_u128()).collect()
 }
 
-fn listed(index: &Index, query: ListProducts) -> Vec<u128> {
-    ids(&index.list(&query).unwrap())
+fn listed(index: &Index, query: &ListProducts) -> Vec<u128> {
+    ids(&index.list(query).unwrap())
 }
 
 fn searched(index: &Index, q: &str) -> Vec<u128> {
-    listed(index, ListProducts { q: Some(q.to_owned()), ..ListProducts::default() })
+    listed(
+        index,
+        &ListProducts {
+            q: Some(q.to_owned()),
+            ..ListProducts::default()
+        },
+    )
 }
 
 #[test]
 fn a_list_has_the_order_that_is_asked_for() {
     let index = shop();
-    let sorted = |sort| listed(&index, ListProducts { sort, ..ListProducts::default() });
+    let sorted = |sort| {
+        listed(
+            &index,
+            &ListProducts {
+                sort,
+                ..ListProducts::default()
+            },
+        )
+    };
     assert_eq!(sorted(Sort::Relevance), [3, 2, 1]);
     assert_eq!(sorted(Sort::Newest), [3, 2, 1]);
     assert_eq!(sorted(Sort::Price), [3, 1, 2]);
@@ -110,9 +148,17 @@ fn a_list_has_the_order_that_is_asked_for() {
 #[test]
 fn a_search_finds_all_words_and_the_beginning_of_the_last() {
     let index = shop();
-    assert_eq!(searched(&index, "lamp"), [1, 2], "a name counts more than a description");
+    assert_eq!(
+        searched(&index, "lamp"),
+        [1, 2],
+        "a name counts more than a description"
+    );
     assert_eq!(searched(&index, "LAM"), [1, 2]);
-    assert_eq!(searched(&index, "bra lamp"), Vec::<u128>::new(), "only the last may be cut");
+    assert_eq!(
+        searched(&index, "bra lamp"),
+        Vec::<u128>::new(),
+        "only the last may be cut"
+    );
     assert_eq!(searched(&index, "warm brass la"), [1]);
     assert_eq!(searched(&index, "lamp-s")[0], 1, "by its SKU");
     assert_eq!(searched(&index, "sitw"), [2], "by its brand");
@@ -125,14 +171,20 @@ fn a_search_finds_all_words_and_the_beginning_of_the_last() {
 fn filters_look_at_one_variant_at_a_time() {
     let index = shop();
     let filtered = |change: &dyn Fn(&mut ListProducts)| {
-        let mut query = ListProducts { sort: Sort::Price, ..ListProducts::default() };
+        let mut query = ListProducts {
+            sort: Sort::Price,
+            ..ListProducts::default()
+        };
         change(&mut query);
-        listed(&index, query)
+        listed(&index, &query)
     };
     let text = |text: &str| Some(text.to_owned());
     assert_eq!(filtered(&|q| q.category = text("home")), [3, 1, 2]);
     assert_eq!(filtered(&|q| q.category = text("lamps")), [1]);
-    assert_eq!(filtered(&|q| q.category = text("Lamps")), Vec::<u128>::new());
+    assert_eq!(
+        filtered(&|q| q.category = text("Lamps")),
+        Vec::<u128>::new()
+    );
     assert_eq!(filtered(&|q| q.brand = text("LUX")), [1]);
     assert_eq!(filtered(&|q| q.min_price = Some(3_000)), [1, 2]);
     assert_eq!(filtered(&|q| q.max_price = Some(2_000)), [3, 1]);
@@ -165,12 +217,21 @@ fn facets_count_the_filtered_products() {
     let index = shop();
     let facets = |q: Option<&str>| {
         let q = q.map(str::to_owned);
-        let query = ListProducts { q, facets: true, limit: Some(1), ..ListProducts::default() };
+        let query = ListProducts {
+            q,
+            facets: true,
+            limit: Some(1),
+            ..ListProducts::default()
+        };
         index.list(&query).unwrap().facets.unwrap()
     };
     let shown = |facets: &[Facet], name: &str| -> Vec<(String, u64)> {
         let facet = facets.iter().find(|facet| facet.name == name).unwrap();
-        facet.values.iter().map(|it| (it.value.clone(), it.count)).collect()
+        facet
+            .values
+            .iter()
+            .map(|it| (it.value.clone(), it.count))
+            .collect()
     };
     let all = facets(None);
     let names: Vec<&str> = all.iter().map(|facet| facet.name.as_str()).collect();
@@ -185,15 +246,43 @@ fn facets_count_the_filtered_products() {
 fn a_product_is_found_by_id_and_by_slug_with_what_is_left() {
     let mut index = shop();
     let lamp = index.find("p1").unwrap();
-    assert_eq!(lamp.variants.iter().map(|it| it.available).collect::<Vec<_>>(), [0, 5]);
+    assert_eq!(
+        lamp.variants
+            .iter()
+            .map(|it| it.available)
+            .collect::<Vec<_>>(),
+        [0, 5]
+    );
     assert_eq!(index.find(&id(1).to_string()).unwrap().slug, lamp.slug);
-    for nobody in ["", "p4", "P1", "../p1", "00000000-0000-0000-0000-000000000009", "\u{0}"] {
+    for nobody in [
+        "",
+        "p4",
+        "P1",
+        "../p1",
+        "00000000-0000-0000-0000-000000000009",
+        "\u{0}",
+    ] {
         assert!(index.find(nobody).is_none(), "{nobody:?}");
     }
     index.add_levels(vec![level("LAMP-L", 4, 3), level("LAMP-L", 9, 2)]);
-    assert_eq!(index.find("p1").unwrap().variants[1].available, 4, "older news change nothing");
-    let page = index.list(&ListProducts { q: Some("lamp".to_owned()), ..Default::default() }).unwrap();
-    assert_eq!((page.items[0].available, page.items[0].price_from.amount_minor), (4, 2_000));
+    assert_eq!(
+        index.find("p1").unwrap().variants[1].available,
+        4,
+        "older news change nothing"
+    );
+    let page = index
+        .list(&ListProducts {
+            q: Some("lamp".to_owned()),
+            ..Default::default()
+        })
+        .unwrap();
+    assert_eq!(
+        (
+            page.items[0].available,
+            page.items[0].price_from.amount_minor
+        ),
+        (4, 2_000)
+    );
 }
 
 #[test]
@@ -214,29 +303,58 @@ fn what_is_not_published_is_nowhere() {
     };
     index.add_products(vec![lamp()]);
     assert!(index.find("p1").is_none());
-    assert_eq!(listed(&index, ListProducts::default()), [3, 2]);
+    assert_eq!(listed(&index, &ListProducts::default()), [3, 2]);
     assert_eq!(searched(&index, "warm"), Vec::<u128>::new());
-    assert_eq!(index.suggest("brass"), ["Oak Chair"], "which has it in its description");
+    assert_eq!(
+        index.suggest("brass"),
+        ["Oak Chair"],
+        "which has it in its description"
+    );
     let home = index.categories().remove(0);
     assert_eq!((home.slug.as_str(), home.product_count), ("home", 2));
-    assert_eq!(home.children.iter().map(|it| it.product_count).collect::<Vec<_>>(), [1, 0]);
+    assert_eq!(
+        home.children
+            .iter()
+            .map(|it| it.product_count)
+            .collect::<Vec<_>>(),
+        [1, 0]
+    );
 
     // News from before cannot bring it back.
-    index.add_products(vec![product(1, "Brass Lamp", vec![variant("LAMP-S", 2_000, &[])])]);
+    index.add_products(vec![product(
+        1,
+        "Brass Lamp",
+        vec![variant("LAMP-S", 2_000, &[])],
+    )]);
     assert!(index.find("p1").is_none());
-    index.add_products(vec![Stored { version: 3, published: true, ..lamp() }]);
+    index.add_products(vec![Stored {
+        version: 3,
+        published: true,
+        ..lamp()
+    }]);
     assert_eq!(index.find("p1").unwrap().version, 3);
 }
 
 #[test]
 fn suggestions_are_names_and_each_of_them_once() {
     let mut index = shop();
-    let same = |number| product(number, "Brass Lamp", vec![variant(&format!("S{number}"), 1, &[])]);
+    let same = |number| {
+        product(
+            number,
+            "Brass Lamp",
+            vec![variant(&format!("S{number}"), 1, &[])],
+        )
+    };
     index.add_products((10..40).map(same).collect());
     assert_eq!(index.suggest("bra"), ["Brass Lamp", "Oak Chair"]);
     assert_eq!(index.suggest(""), Vec::<String>::new());
-    let numbered =
-        |number| product(number, &format!("Bow {number}"), vec![variant(&format!("B{number}"), 1, &[])]);
+    let numbered = |number| {
+        product(
+            number,
+            &format!("Bow {number}"),
+            vec![variant(&format!("B{number}"), 1, &[])],
+        )
+    };
     index.add_products((50..70).map(numbered).collect());
     assert_eq!(index.suggest("bow").len(), 10);
 }
@@ -246,20 +364,65 @@ fn impossible_wishes_are_refused() {
     let index = shop();
     let refused = |query: ListProducts| {
         let problem = index.list(&query).unwrap_err();
-        (problem.status, problem.errors.first().map(|error| error.pointer.clone()).unwrap_or_default())
+        (
+            problem.status,
+            problem
+                .errors
+                .first()
+                .map(|error| error.pointer.clone())
+                .unwrap_or_default(),
+        )
     };
     let long = Some("x".repeat(201));
     let none = ListProducts::default;
-    assert_eq!(refused(ListProducts { q: long.clone(), ..none() }), (422, "/q".to_owned()));
-    assert_eq!(refused(ListProducts { brand: long, ..none() }), (422, "/brand".to_owned()));
-    assert_eq!(refused(ListProducts { limit: Some(0), ..none() }), (422, "/limit".to_owned()));
-    assert_eq!(refused(ListProducts { limit: Some(101), ..none() }), (422, "/limit".to_owned()));
+    assert_eq!(
+        refused(ListProducts {
+            q: long.clone(),
+            ..none()
+        }),
+        (422, "/q".to_owned())
+    );
+    assert_eq!(
+        refused(ListProducts {
+            brand: long,
+            ..none()
+        }),
+        (422, "/brand".to_owned())
+    );
+    assert_eq!(
+        refused(ListProducts {
+            limit: Some(0),
+            ..none()
+        }),
+        (422, "/limit".to_owned())
+    );
+    assert_eq!(
+        refused(ListProducts {
+            limit: Some(101),
+            ..none()
+        }),
+        (422, "/limit".to_owned())
+    );
     let price = (Some(2), Some(1));
-    let query = ListProducts { min_price: price.0, max_price: price.1, ..none() };
+    let query = ListProducts {
+        min_price: price.0,
+        max_price: price.1,
+        ..none()
+    };
     assert_eq!(refused(query), (422, "/max_price".to_owned()));
-    assert_eq!(refused(ListProducts { min_price: Some(-1), ..none() }).0, 422);
+    assert_eq!(
+        refused(ListProducts {
+            min_price: Some(-1),
+            ..none()
+        })
+        .0,
+        422
+    );
     let options = (0..11).map(|n| (n.to_string(), String::new())).collect();
-    assert_eq!(refused(ListProducts { options, ..none() }), (422, "/options".to_owned()));
+    assert_eq!(
+        refused(ListProducts { options, ..none() }),
+        (422, "/options".to_owned())
+    );
     let cursor = Some("bm9uc2Vuc2U".to_owned());
     assert_eq!(refused(ListProducts { cursor, ..none() }).0, 400);
 }
@@ -279,7 +442,11 @@ fn read_all(index: &Index, query: &ListProducts) -> Vec<u128> {
 
 fn any_sort() -> impl Strategy<Value = Sort> {
     prop::sample::select(vec![
-        Sort::Relevance, Sort::Price, Sort::PriceDescending, Sort::Newest, Sort::Name,
+        Sort::Relevance,
+        Sort::Price,
+        Sort::PriceDescending,
+        Sort::Newest,
+        Sort::Name,
     ])
 }
 
@@ -301,7 +468,7 @@ proptest! {
         let whole = ListProducts { q, sort, limit: Some(100), ..ListProducts::default() };
         let paged = ListProducts { limit: Some(limit), ..whole.clone() };
         let all = read_all(&index, &paged);
-        prop_assert_eq!(&all, &listed(&index, whole.clone()));
+        prop_assert_eq!(&all, &listed(&index, &whole));
         let expected: BTreeSet<u128> = (1..)
             .zip(&products)
             .filter(|(_, (name, _))| whole.q.as_ref().is_none_or(|q| name.starts_with(q)))
@@ -349,7 +516,7 @@ proptest! {
         built.add_products(last.into_values().collect());
         for sort in [Sort::Price, Sort::Name, Sort::Newest, Sort::PriceDescending] {
             let query = ListProducts { sort, ..ListProducts::default() };
-            prop_assert_eq!(listed(&index, query.clone()), listed(&built, query));
+            prop_assert_eq!(listed(&index, &query), listed(&built, &query));
         }
         for q in ["a", "b", "aa", "ab", "s1"] {
             prop_assert_eq!(searched(&index, q), searched(&built, q));

@@ -27,7 +27,10 @@ impl DocNumber {
 
     /// None where there are too many.
     pub(super) fn new(place: usize) -> Option<Self> {
-        u32::try_from(place).ok().filter(|place| *place <= Self::MAX).map(Self)
+        u32::try_from(place)
+            .ok()
+            .filter(|place| *place <= Self::MAX)
+            .map(Self)
     }
 
     pub(super) fn place(self) -> usize {
@@ -90,7 +93,9 @@ impl Words {
     }
 
     pub(super) fn remove(&mut self, word: &str, number: DocNumber) {
-        let Some(postings) = self.postings.get_mut(word) else { return };
+        let Some(postings) = self.postings.get_mut(word) else {
+            return;
+        };
         if let Ok(at) = postings.binary_search_by_key(&number, |it| it.number()) {
             postings.remove(at);
         }
@@ -110,11 +115,22 @@ impl Words {
             let mut these = vec![0_u32; docs_len];
             self.score_word(word, &mut these);
             for (score, this) in scores.iter_mut().zip(these) {
-                *score = if *score == 0 || this == 0 { 0 } else { *score + this };
+                *score = if *score == 0 || this == 0 {
+                    0
+                } else {
+                    *score + this
+                };
             }
         }
-        let found = scores.into_iter().enumerate().filter(|(_, score)| *score > 0);
-        Some(found.filter_map(|(place, score)| Some((DocNumber::new(place)?, score))).collect())
+        let found = scores
+            .into_iter()
+            .enumerate()
+            .filter(|(_, score)| *score > 0);
+        Some(
+            found
+                .filter_map(|(place, score)| Some((DocNumber::new(place)?, score)))
+                .collect(),
+        )
     }
 
     fn score_word(&self, word: &str, scores: &mut [u32]) {
@@ -153,7 +169,10 @@ mod tests {
     #[test]
     fn words_are_compared_without_case_accents_and_signs() {
         let words = |text| words_of(text).collect::<Vec<_>>();
-        assert_eq!(words("Große LAMP-BRASS.xl, 2 m!"), ["grosse", "lamp", "brass", "xl", "2", "m"]);
+        assert_eq!(
+            words("Große LAMP-BRASS.xl, 2 m!"),
+            ["grosse", "lamp", "brass", "xl", "2", "m"]
+        );
         assert_eq!(words("ランプ"), ["ranpu"]);
         assert_eq!(words(" \u{0}--!"), Vec::<String>::new());
         assert_eq!(words(&"a".repeat(99))[0].len(), WORD_LENGTH_MAX);

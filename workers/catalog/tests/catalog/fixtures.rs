@@ -27,11 +27,16 @@ pub(crate) async fn bus() -> Bus {
 
 /// A configuration with a new database.
 pub(crate) fn config() -> Config {
-    Config { database_url: Secret::new(servers().database_url()), ..Config::default() }
+    Config {
+        database_url: Secret::new(servers().database_url()),
+        ..Config::default()
+    }
 }
 
 pub(crate) async fn start(config: Config) -> Harness<Catalog> {
-    Harness::start(worker(config), &bus().await).await.expect("the worker starts")
+    Harness::start(worker(config), &bus().await)
+        .await
+        .expect("the worker starts")
 }
 
 pub(crate) async fn harness() -> Harness<Catalog> {
@@ -40,7 +45,10 @@ pub(crate) async fn harness() -> Harness<Catalog> {
 
 /// Somebody with a scope.
 pub(crate) fn with_scope(harness: &Harness<Catalog>, scope: &str) -> Asking {
-    Asking { identity: Some(harness.token(clock::new_id(), scope)), ..Asking::default() }
+    Asking {
+        identity: Some(harness.token(clock::new_id(), scope)),
+        ..Asking::default()
+    }
 }
 
 pub(crate) fn staff(harness: &Harness<Catalog>) -> Asking {
@@ -67,7 +75,9 @@ pub(crate) async fn upsert(
     harness: &Harness<Catalog>,
     input: ProductInput,
 ) -> Result<Product, Problem> {
-    harness.command(&UpsertProduct(input), &staff(harness)).await
+    harness
+        .command(&UpsertProduct(input), &staff(harness))
+        .await
 }
 
 pub(crate) async fn import(
@@ -75,19 +85,25 @@ pub(crate) async fn import(
     products: Vec<ProductInput>,
 ) -> Vec<ImportResult> {
     let command = ImportProducts { products };
-    harness.command(&command, &staff(harness)).await.expect("it is an import").results
+    harness
+        .command(&command, &staff(harness))
+        .await
+        .expect("it is an import")
+        .results
 }
 
-pub(crate) async fn get(
-    harness: &Harness<Catalog>,
-    id_or_slug: &str,
-) -> Result<Product, Problem> {
-    let query = GetProduct { id_or_slug: id_or_slug.to_owned() };
+pub(crate) async fn get(harness: &Harness<Catalog>, id_or_slug: &str) -> Result<Product, Problem> {
+    let query = GetProduct {
+        id_or_slug: id_or_slug.to_owned(),
+    };
     harness.query(&query, &Asking::default()).await
 }
 
 pub(crate) async fn list(harness: &Harness<Catalog>, query: ListProducts) -> ProductPage {
-    harness.query(&query, &Asking::default()).await.expect("it is a list")
+    harness
+        .query(&query, &Asking::default())
+        .await
+        .expect("it is a list")
 }
 
 /// Stock says how many there are of each, as of a version.
@@ -97,7 +113,10 @@ pub(crate) fn levels(levels: &[(&str, i64, i64)]) -> LevelsChanged {
         available: *available,
         version: *version,
     };
-    LevelsChanged { change_id: clock::new_id(), levels: levels.iter().map(level).collect() }
+    LevelsChanged {
+        change_id: clock::new_id(),
+        levels: levels.iter().map(level).collect(),
+    }
 }
 
 /// Waits for something to become true.

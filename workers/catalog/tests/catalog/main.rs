@@ -5,3 +5,4 @@ mod changing;
 mod fixtures;
 mod following;
 mod replicas;
+mod speed;

@@ -12,7 +12,10 @@ use crate::fixtures::{bus, config, eventually, input, levels, start, upsert};
 async fn run(config: Config, process: &Process) {
     let (bus, process) = (bus().await, process.clone());
     tokio::spawn(async move {
-        worker(config).run(bus, &process).await.expect("the worker starts");
+        worker(config)
+            .run(bus, &process)
+            .await
+            .expect("the worker starts");
     });
 }
 
@@ -21,31 +24,47 @@ async fn replicas_show_what_others_changed() {
     let config = config();
     // It changes things and answers nobody on the broker.
     let writer = start(config.clone()).await;
-    upsert(&writer, input("lamp", &["L"], &json!({}))).await.unwrap();
+    upsert(&writer, input("lamp", &["L"], &json!({})))
+        .await
+        .unwrap();
     let process = Process::default();
     run(config.clone(), &process).await;
     run(config, &process).await;
 
     let asker = Asker::new(bus().await);
     let shown = async || {
-        let query = GetProduct { id_or_slug: "lamp".to_owned() };
+        let query = GetProduct {
+            id_or_slug: "lamp".to_owned(),
+        };
         asker.query(&query, &Asking::default()).await.ok()
     };
     // Whoever of the two answers.
     let all_show = async |name: &str, available: i64| {
         for _ in 0..40 {
-            let Some(lamp) = shown().await else { return false };
+            let Some(lamp) = shown().await else {
+                return false;
+            };
             if lamp.name != name || lamp.variants[0].available != available {
                 return false;
             }
         }
         true
     };
-    eventually("they found it at the start", async || all_show("lamp", 0).await).await;
-    upsert(&writer, input("lamp", &["L"], &json!({"name": "Brass lamp"}))).await.unwrap();
+    eventually("they found it at the start", async || {
+        all_show("lamp", 0).await
+    })
+    .await;
+    upsert(
+        &writer,
+        input("lamp", &["L"], &json!({"name": "Brass lamp"})),
+    )
+    .await
+    .unwrap();
     writer.deliver(&levels(&[("L", 4, 1)])).await;
     eventually("they follow", async || all_show("Brass lamp", 4).await).await;
-    upsert(&writer, input("lamp", &["L"], &json!({"published": false}))).await.unwrap();
+    upsert(&writer, input("lamp", &["L"], &json!({"published": false})))
+        .await
+        .unwrap();
     eventually("it is gone everywhere", async || {
         for _ in 0..40 {
             if shown().await.is_some() {

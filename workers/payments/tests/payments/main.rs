@@ -7,4 +7,3 @@ mod fixtures;
 mod gateways;
 mod handlers;
 mod tokens;
-mod perf;

@@ -127,15 +127,15 @@ fn database() -> DatabaseConfig {
 }
 
 /// Three workers on one broker.
-pub(crate) struct Choreography {
-    pub(crate) shop: Shop,
+struct Choreography {
+    shop: Shop,
     orders: Queue<Say>,
     process: Process,
     workers: Vec<JoinHandle<()>>,
 }
 
 impl Choreography {
-    pub(crate) async fn start() -> Self {
+    async fn start() -> Self {
         let shop = Shop::with_gateway(Server::start(router(sandbox())).await).await;
         let (orders, said) = queue(1_024);
         let process = Process::default();
@@ -161,7 +161,7 @@ impl Choreography {
         }
     }
 
-    pub(crate) async fn place(&self, token: &str) -> OrderId {
+    async fn place(&self, token: &str) -> OrderId {
         let order_id = new_order_id();
         self.orders
             .put(Say::Place(placed_with(order_id, token)))
@@ -173,7 +173,7 @@ impl Choreography {
         self.orders.put(Say::Cancel(order_id)).await;
     }
 
-    pub(crate) async fn stop(self) {
+    async fn stop(self) {
         self.process.shutdown.cancel();
         for worker in self.workers {
             worker.await.unwrap();
