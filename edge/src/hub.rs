@@ -152,6 +152,7 @@ impl Drop for Following {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
     use jiff::Timestamp;
     use shopzen_contracts::{orders::OrderStatus, payments::PaymentStatus};
     use tokio::time::advance;
@@ -218,7 +219,8 @@ mod tests {
         advance(REMEMBERED_FOR).await;
         hub.tell(vec![progress(4, 2)]);
         assert_eq!(version(&mut hub.follow(id(2))), None, "it is four seconds old");
-        assert_eq!(hub.known().recent.len() + hub.known().older.len(), 2);
+        let known = hub.known();
+        assert_eq!(known.recent.len() + known.older.len(), 2);
     }
 
     #[tokio::test(start_paused = true)]
@@ -240,6 +242,4 @@ mod tests {
         drop(b);
         assert_eq!(hub.known().followed.len(), 0);
     }
-
-    use futures::FutureExt;
 }

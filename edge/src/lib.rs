@@ -2,7 +2,7 @@
 //! a request is well-formed HTTP, hands its body to the worker whose matter it is, and hands the
 //! worker's answer back.
 //!
-//! What is served where stands in [`routes`].
+//! What is served where stands in `routes`.
 
 mod answer;
 mod api;

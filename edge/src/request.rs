@@ -155,7 +155,7 @@ impl IfMatch {
         }
         // `"<version>.<digest>"` from `answer::Tag`; the digest may have changed with the stock.
         let tag = value.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
-        tag.map(|tag| tag.split_once('.').map_or(tag, |(version, _)| version))
+        tag.filter(|tag| !tag.contains('"')).map(|tag| tag.split_once('.').map_or(tag, |(version, _)| version))
             .and_then(|version| version.parse().ok())
             .map(Self::Version)
             .ok_or(Refusal::IfMatchStale)

@@ -43,7 +43,7 @@ pub enum Command {
     /// Run one role, several, or all in this process
     Run {
         /// auth, catalog, orders, stock, payments, notify, edge; several with commas; or all
-        #[arg(value_parser = Role::parse_list)]
+        #[arg(required = true, value_parser = Role::parse_list)]
         roles: Vec<Vec<Role>>,
     },
     /// Make the workers' databases where they are missing, and bring their tables up to date

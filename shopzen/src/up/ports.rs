@@ -1,14 +1,51 @@
 //! Ports: the usual one, the next free one, or the one that was asked for.
 
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr, TcpListener},
+};
 
 use crate::{
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, OrFail as _},
     terminal::Terminal,
 };
 
 /// How far from the usual port we look for a free one.
 const ATTEMPTS_MAX: u16 = 200;
+
+/// A port that is held, so that nobody else gets it before whoever it is for.
+#[derive(Debug)]
+pub struct Port {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Port {
+    fn take(at: IpAddr, port: u16) -> io::Result<Self> {
+        let listener = TcpListener::bind((at, port))?;
+        let address = listener.local_addr()?;
+        Ok(Self { listener, address })
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn number(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// To listen here, in this process.
+    pub fn into_listener(self) -> io::Result<tokio::net::TcpListener> {
+        self.listener.set_nonblocking(true)?;
+        tokio::net::TcpListener::from_std(self.listener)
+    }
+}
+
+/// Whether somebody holds a port of ours or listens there.
+pub fn is_taken(address: SocketAddr) -> bool {
+    TcpListener::bind(address).is_err()
+}
 
 /// What was asked for.
 #[derive(Clone, Copy, Debug)]
@@ -21,94 +58,51 @@ pub enum Wish {
     Exactly { port: u16, flag: &'static str },
 }
 
-/// Where something that the outside knows is wanted.
-#[derive(Clone, Copy, Debug)]
-pub struct Asked {
-    pub what: &'static str,
-    pub configured: SocketAddr,
-    /// The flag's name, and what was given with it.
-    pub flag: (&'static str, Option<u16>),
-    /// Where it is unless somebody says otherwise.
-    pub usual: u16,
-}
-
-impl Asked {
-    /// The address that was asked for on the command line, or in the settings; else the usual
-    /// one, or the next that is free.
-    pub fn choose(self, taken: &mut Vec<u16>, terminal: &Terminal) -> Result<SocketAddr, Failure> {
-        let Self {
-            what,
-            configured,
-            flag: (flag, given),
-            usual,
-        } = self;
-        let wish = match given {
-            Some(port) => Wish::Exactly { port, flag },
-            None if configured.port() == usual => Wish::About(usual),
-            None => Wish::Exactly {
-                port: configured.port(),
-                flag,
-            },
-        };
-        let port = choose(what, configured.ip(), wish, taken, terminal)?;
-        Ok(SocketAddr::new(configured.ip(), port))
+impl Wish {
+    /// What was asked for on the command line, or in the settings; else about the usual port.
+    pub fn of(flag: &'static str, given: Option<u16>, configured: u16, usual: u16) -> Self {
+        match given {
+            Some(port) => Self::Exactly { port, flag },
+            None if configured == usual => Self::About(usual),
+            None => Self::Exactly { port: configured, flag },
+        }
     }
 }
 
-/// Finds a port that is free at this address. `taken` are ports that we have given away but that nobody
-/// listens at yet.
-pub fn choose(
-    what: &str,
-    at: IpAddr,
-    wish: Wish,
-    taken: &mut Vec<u16>,
-    terminal: &Terminal,
-) -> Result<u16, Failure> {
-    let port = match wish {
-        Wish::Exactly { port: 0, .. } => any_free(what, at)?,
-        Wish::Exactly { port, .. } if is_free(at, port) && !taken.contains(&port) => port,
-        Wish::Exactly { port, flag } => {
-            let owner = listener(port).map_or_else(String::new, |owner| format!(" by {owner}"));
-            return Err(Failure::new(
-                Exit::TryAgain,
-                format!("port {port} for {what} is taken{owner}"),
-                format!("give another one, or any free one with `{flag} 0`"),
-            ));
-        }
-        Wish::About(usual) | Wish::Near(usual) => {
-            let found = (usual..usual.saturating_add(ATTEMPTS_MAX))
-                .find(|port| !taken.contains(port) && is_free(at, *port));
-            let port = match found {
-                Some(port) => port,
-                None => any_free(what, at)?,
-            };
-            if port != usual && matches!(wish, Wish::About(_)) && !taken.contains(&usual) {
-                let owner =
-                    listener(usual).map_or_else(String::new, |owner| format!(" by {owner}"));
-                terminal.warn(format!("port {usual} is taken{owner}; {what} gets {port}"));
-            }
-            port
-        }
+/// Finds a port at this address, and holds it.
+pub fn choose(what: &str, at: IpAddr, wish: Wish, terminal: &Terminal) -> Result<Port, Failure> {
+    let by = |port| listener(port).map_or_else(String::new, |owner| format!(" by {owner}"));
+    let any = || {
+        Port::take(at, 0).or_fail(
+            Exit::TryAgain,
+            format!("no port is free for {what}"),
+            "close programs that listen on this machine",
+        )
     };
-    taken.push(port);
-    Ok(port)
-}
-
-fn is_free(at: IpAddr, port: u16) -> bool {
-    TcpListener::bind((at, port)).is_ok()
-}
-
-fn any_free(what: &str, at: IpAddr) -> Result<u16, Failure> {
-    TcpListener::bind((at, 0))
-        .and_then(|listener| listener.local_addr())
-        .map(|address: SocketAddr| address.port())
-        .map_err(|error| {
+    match wish {
+        Wish::Exactly { port: 0, .. } => any(),
+        Wish::Exactly { port, flag } => Port::take(at, port).map_err(|error| {
+            let owner = by(port);
+            let why = if owner.is_empty() { format!(" ({error})") } else { owner };
             Failure::new(
                 Exit::TryAgain,
-                format!("no port is free for {what}: {error}"),
-                "close programs that listen on this machine",
+                format!("port {port} for {what} is taken{why}"),
+                format!("give another one, or any free one with `{flag} 0`"),
             )
-        })
+        }),
+        Wish::About(usual) | Wish::Near(usual) => {
+            let mut candidates = usual..usual.saturating_add(ATTEMPTS_MAX);
+            let port = match candidates.find_map(|port| Port::take(at, port).ok()) {
+                Some(port) => port,
+                None => any()?,
+            };
+            if port.number() != usual && matches!(wish, Wish::About(_)) {
+                let number = port.number();
+                terminal.warn(format!("port {usual} is taken{}; {what} gets {number}", by(usual)));
+            }
+            Ok(port)
+        }
+    }
 }
 
 /// Which process listens at a port: `nginx (pid 4242)`. Only Linux tells, and only of our own
@@ -166,11 +160,8 @@ mod tests {
     fn a_port_that_was_asked_for_and_is_taken_is_refused_by_name() {
         let holder = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = holder.local_addr().unwrap().port();
-        let wish = Wish::Exactly {
-            port,
-            flag: "--http-port",
-        };
-        let failure = choose("HTTP", LOOPBACK, wish, &mut Vec::new(), &QUIET()).unwrap_err();
+        let wish = Wish::of("--http-port", Some(port), 8080, 8080);
+        let failure = choose("HTTP", LOOPBACK, wish, &QUIET()).unwrap_err();
         assert_eq!(failure.exit, Exit::TryAgain);
         assert!(failure.to_string().contains(&port.to_string()), "{failure}");
         assert!(failure.to_string().contains("--http-port 0"), "{failure}");
@@ -180,12 +171,11 @@ mod tests {
     fn a_usual_port_that_is_taken_gives_the_next() {
         let holder = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let usual = holder.local_addr().unwrap().port();
-        let mut taken = Vec::new();
-        let first = choose("HTTP", LOOPBACK, Wish::About(usual), &mut taken, &QUIET()).unwrap();
-        let second = choose("ops", LOOPBACK, Wish::About(usual), &mut taken, &QUIET()).unwrap();
-        assert_ne!(first, usual);
-        assert_ne!(second, usual);
-        assert_ne!(first, second);
+        let first = choose("HTTP", LOOPBACK, Wish::About(usual), &QUIET()).unwrap();
+        let second = choose("ops", LOOPBACK, Wish::About(usual), &QUIET()).unwrap();
+        assert_ne!(first.number(), usual);
+        assert_ne!(second.number(), usual);
+        assert_ne!(first.number(), second.number());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     databases::{self, Account},
     nats::Nats,
-    ports::{self, Wish},
+    ports::{self, Port, Wish},
     postgres::{self, Postgres},
     process,
     spawn::Spawner,
@@ -26,6 +26,10 @@ use crate::{data_dir::DataDir, exit::Failure, roles, terminal::Terminal};
 const NATS_PORT: u16 = 4222;
 const NATS_MONITOR_PORT: u16 = 8222;
 const POSTGRES_PORT: u16 = 5442;
+
+/// A port is let go of just before its server takes it. In that moment somebody else may be faster,
+/// such as another shop that is starting; then there is another port.
+const PORT_ATTEMPTS: u32 = 5;
 
 /// Nobody outside this machine talks to the servers.
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -58,7 +62,6 @@ impl Servers {
     pub async fn start(
         setting: Setting<'_>,
         needed: Needed,
-        taken: &mut Vec<u16>,
     ) -> Result<Self, Failure> {
         let Setting {
             data,
@@ -69,23 +72,14 @@ impl Servers {
         let (nats, postgres) = tools::provide(data, needed, spawner, &step).await?;
         step.done(&describe(nats.as_ref(), postgres.as_ref()));
 
-        let mut port =
-            |what, usual| ports::choose(what, LOOPBACK, Wish::About(usual), taken, terminal);
-        let nats_ports = (
-            port("NATS", NATS_PORT)?,
-            port("NATS' monitor", NATS_MONITOR_PORT)?,
-        );
-        let postgres_port = port("PostgreSQL", POSTGRES_PORT)?;
         let (nats, postgres) = tokio::join!(
             async {
                 let Some(tool) = nats else { return Ok(None) };
-                start_nats(setting, tool, nats_ports).await.map(Some)
+                start_nats(setting, tool).await.map(Some)
             },
             async {
-                let Some(tool) = postgres else {
-                    return Ok(None);
-                };
-                start_postgres(setting, tool, postgres_port).await.map(Some)
+                let Some(tool) = postgres else { return Ok(None) };
+                start_postgres(setting, tool).await.map(Some)
             }
         );
         match (nats, postgres) {
@@ -233,35 +227,46 @@ impl Watcher {
     }
 }
 
-async fn start_nats(
-    setting: Setting<'_>,
-    tool: Tool,
-    (port, monitor_port): (u16, u16),
-) -> Result<Started<Nats>, Failure> {
-    let step = setting.terminal.step("nats");
-    let server = Nats::prepare(setting.data, tool.path, port, monitor_port)?;
-    let child = server.start(setting.spawner).await?;
-    step.done(&format!("127.0.0.1:{port}   JetStream"));
-    Ok(Started {
-        server,
-        child,
-        port,
-    })
+async fn start_nats(setting: Setting<'_>, tool: Tool) -> Result<Started<Nats>, Failure> {
+    let Setting { data, spawner, terminal } = setting;
+    let step = terminal.step("nats");
+    for attempt in 1.. {
+        let client = choose_port("NATS", NATS_PORT, terminal)?;
+        let monitor = choose_port("NATS' monitor", NATS_MONITOR_PORT, terminal)?;
+        let addresses = [client.address(), monitor.address()];
+        let port = client.number();
+        let server = Nats::prepare(data, tool.path.clone(), port, monitor.number())?;
+        drop((client, monitor));
+        match server.start(spawner).await {
+            Ok(child) => {
+                step.done(&format!("127.0.0.1:{port}   JetStream"));
+                return Ok(Started { server, child, port });
+            }
+            Err(_) if attempt < PORT_ATTEMPTS && addresses.into_iter().any(ports::is_taken) => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    unreachable!("the last attempt returns")
 }
 
-async fn start_postgres(
-    setting: Setting<'_>,
-    tool: Tool,
-    port: u16,
-) -> Result<Started<Postgres>, Failure> {
-    let Setting {
-        data,
-        spawner,
-        terminal,
-    } = setting;
+async fn start_postgres(setting: Setting<'_>, tool: Tool) -> Result<Started<Postgres>, Failure> {
+    let Setting { data, spawner, terminal } = setting;
     let step = terminal.step("postgres");
-    let (server, is_new) = Postgres::prepare(data, tool.path, port, spawner).await?;
-    let child = server.start(spawner).await?;
+    let (mut server, is_new) = Postgres::prepare(data, tool.path, spawner).await?;
+    let (child, port) = 'started: {
+        for attempt in 1.. {
+            let port = choose_port("PostgreSQL", POSTGRES_PORT, terminal)?;
+            let address = port.address();
+            server.listen_at(address.port());
+            drop(port);
+            match server.start(spawner).await {
+                Ok(child) => break 'started (child, address.port()),
+                Err(_) if attempt < PORT_ATTEMPTS && ports::is_taken(address) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        unreachable!("the last attempt returns")
+    };
     let mut accounts = Vec::new();
     for service in Service::ALL {
         accounts.push(Account {
@@ -290,6 +295,10 @@ async fn start_postgres(
         child,
         port,
     })
+}
+
+fn choose_port(what: &str, usual: u16, terminal: &Terminal) -> Result<Port, Failure> {
+    ports::choose(what, LOOPBACK, Wish::About(usual), terminal)
 }
 
 async fn end(server: &impl Server, mut child: Child) {

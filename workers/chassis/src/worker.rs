@@ -177,7 +177,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
         self
     }
 
-    /// Handles what the worker's own tasks put into a [`Queue`], many in one transaction:
+    /// Handles what the worker's own tasks put into a [`crate::Queue`], many in one transaction:
     /// `async fn(&mut Cx, &S, &[T]) -> Result<(), Failure>`.
     #[must_use]
     pub fn drain<T, H>(mut self, items: mpsc::Receiver<T>, handler: H) -> Self

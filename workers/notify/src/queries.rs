@@ -11,6 +11,9 @@ use crate::{Notify, store};
 
 const LIMIT_DEFAULT: u32 = 24;
 const LIMIT_MAX: u32 = 100;
+/// The most bytes of text in one answer: the broker takes 1 MiB a message. Where mails are very long
+/// an answer has fewer of them.
+const TEXT_BYTES_MAX: usize = 512 << 10;
 
 pub(crate) async fn list_mails(
     db: &PgPool,
@@ -24,9 +27,14 @@ pub(crate) async fn list_mails(
             Problem::invalid(vec![FieldError::new("/limit", "out_of_range", detail)]).into(),
         );
     }
-    let items = match request.body.order_id {
+    let mut items = match request.body.order_id {
         Some(order_id) => store::find_mails_of(db, order_id, limit).await?,
         None => store::find_mails(db, limit).await?,
     };
+    let mut bytes = 0;
+    items.retain(|mail| {
+        bytes += mail.body.len() + mail.recipient.len();
+        bytes <= TEXT_BYTES_MAX
+    });
     Ok(Mails { items })
 }

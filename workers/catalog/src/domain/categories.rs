@@ -6,8 +6,8 @@ use shopzen_contracts::{FieldError, Slug, catalog};
 
 use crate::feed::category_slug;
 
-/// The most categories a shop has: the whole tree is one answer.
-const CATEGORIES_MAX: usize = 2_000;
+/// The most categories a shop has: the whole tree is one answer, and the broker takes 1 MiB.
+const CATEGORIES_MAX: usize = 1_500;
 /// The deepest place in the tree.
 pub(super) const DEPTH_MAX: usize = 10;
 

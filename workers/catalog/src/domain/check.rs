@@ -11,8 +11,10 @@ use url::Url;
 use super::categories::DEPTH_MAX;
 use crate::feed::IMAGE_URL_BYTES_MAX;
 
-/// The longest name of a product, a brand or a category, in characters.
+/// The longest name of a product or a brand, in characters.
 const NAME_LENGTH_MAX: usize = 200;
+/// The longest name of a category, in characters.
+const CATEGORY_LENGTH_MAX: usize = 100;
 /// The longest description, in characters.
 const DESCRIPTION_LENGTH_MAX: usize = 50_000;
 const IMAGES_MAX: usize = 250;
@@ -41,7 +43,12 @@ pub(super) fn check(input: &ProductInput) -> Vec<FieldError> {
     }
     errors.count("/categories", input.categories.len(), 0, DEPTH_MAX);
     for (index, category) in input.categories.iter().enumerate() {
-        errors.name(format!("/categories/{index}"), category);
+        errors.line(
+            format!("/categories/{index}"),
+            category,
+            CATEGORY_LENGTH_MAX,
+            false,
+        );
     }
     errors.count("/images", input.images.len(), 0, IMAGES_MAX);
     for (index, image) in input.images.iter().enumerate() {
@@ -277,7 +284,7 @@ mod tests {
             ("/brand", json!(""), "blank"),
             ("/categories", json!(vec!["c"; 11]), "too_many"),
             ("/categories/1", json!(""), "blank"),
-            ("/categories/0", json!("c".repeat(201)), "too_long"),
+            ("/categories/0", json!("c".repeat(101)), "too_long"),
             (
                 "/images",
                 json!(vec![json!({"url": "/a"}); 251]),

@@ -45,16 +45,19 @@ impl Refusal {
     /// The first thing that is wrong, and where.
     pub(crate) fn first(self) -> (String, String) {
         match self {
-            Self::Invalid(mut errors) if !errors.is_empty() => {
-                let FieldError {
-                    pointer,
-                    code: _,
-                    detail,
-                } = errors.swap_remove(0);
-                (pointer, detail)
-            }
+            Self::Invalid(errors) => errors
+                .into_iter()
+                .next()
+                .map(
+                    |FieldError {
+                         pointer,
+                         code: _,
+                         detail,
+                     }| (pointer, detail),
+                )
+                .unwrap_or_default(),
             Self::SkuTaken { pointer, sku } => (pointer, sku_taken(&sku)),
-            Self::Invalid(_) | Self::OutOfDate(_) => (String::new(), out_of_date(None)),
+            Self::OutOfDate(current) => (String::new(), out_of_date(current)),
         }
     }
 }

@@ -1,9 +1,16 @@
 //! Staff and feeds change products.
 
 use serde_json::json;
-use shopzen_chassis::{Asking, harness::Published};
+use shopzen_catalog::{
+    Catalog,
+    feed::{self, Format},
+};
+use shopzen_chassis::{
+    Asking,
+    harness::{Harness, Published},
+};
 use shopzen_contracts::{
-    Command, Problem,
+    Command, Currency, Problem,
     catalog::{ImportProducts, ImportResult, ListCategories, ProductChanged, UpsertProduct},
 };
 
@@ -12,9 +19,7 @@ use crate::fixtures::{
 };
 
 /// What the outbox holds, oldest first.
-async fn told(
-    harness: &shopzen_chassis::harness::Harness<shopzen_catalog::Catalog>,
-) -> Vec<ProductChanged> {
+async fn told(harness: &Harness<Catalog>) -> Vec<ProductChanged> {
     let bodies: Vec<String> = sqlx::query_scalar("SELECT body FROM outbox ORDER BY event_id")
         .fetch_all(harness.pool())
         .await
@@ -233,6 +238,41 @@ async fn each_product_of_an_import_is_taken_or_refused_by_itself() {
         .items;
     assert_eq!(categories.len(), 1, "a refused product makes no category");
     assert_eq!(import(&harness, Vec::new()).await, []);
+}
+
+/// Imports a whole feed, and says what became of its products.
+async fn import_feed(harness: &Harness<Catalog>, csv: &'static str) -> Vec<ImportResult> {
+    let feed = feed::read(Format::ShopifyCsv, Currency::EUR, csv.as_bytes());
+    let products: Vec<_> = feed
+        .map(|item| item.expect("every row is good").product)
+        .collect();
+    let mut results = Vec::new();
+    for batch in products.chunks(ImportProducts::PRODUCTS_MAX) {
+        results.extend(import(harness, batch.to_vec()).await);
+    }
+    results
+}
+
+#[tokio::test]
+async fn the_demo_catalogue_goes_in_whole_and_a_second_time_changes_nothing() {
+    let harness = harness().await;
+    let results = import_feed(&harness, feed::DEMO_CSV).await;
+    assert!(
+        results
+            .iter()
+            .all(|result| *result == ImportResult::Created),
+        "{results:?}"
+    );
+    assert!(results.len() >= 50, "{}", results.len());
+    let imported = harness.snapshot().await;
+    let results = import_feed(&harness, feed::DEMO_CSV).await;
+    assert!(
+        results
+            .iter()
+            .all(|result| *result == ImportResult::Unchanged),
+        "{results:?}"
+    );
+    assert_eq!(harness.snapshot().await, imported);
 }
 
 #[tokio::test]

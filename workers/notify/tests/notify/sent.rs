@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use shopzen_chassis::{
-    Cause, Cx, DatabaseConfig, Failure, Process, Secret, Worker, harness::Harness, streams,
+    Cause, Cx, DatabaseConfig, Failure, Process, Secret, Worker, harness::Harness,
 };
 use shopzen_contracts::{
     Event, Service,
@@ -107,10 +107,6 @@ async fn a_confirmed_order_on_the_broker_becomes_a_mail_in_the_inbox() {
     let config = with(&server, config());
     let harness = harness(config.clone()).await;
     let running = Running::start(config).await;
-    // As defined, but without room for a shop's whole week.
-    let mut stream = streams::definition(Service::Orders);
-    stream.max_bytes = 1 << 20;
-    bus().await.admin().create_stream(stream).await.unwrap();
     let order_id = new_order_id();
     let database = DatabaseConfig {
         database_url: Secret::new(servers().database_url()),
