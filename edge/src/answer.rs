@@ -50,7 +50,9 @@ impl Cache {
 /// JSON that nobody keeps.
 pub(crate) fn json(status: StatusCode, body: impl Into<Body>) -> Response {
     let mut response = (status, [(CONTENT_TYPE, JSON)], body.into()).into_response();
-    response.headers_mut().insert(CACHE_CONTROL, Cache::Never.value());
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, Cache::Never.value());
     response
 }
 
@@ -141,7 +143,9 @@ impl Tag {
     }
 
     pub(crate) fn value(&self) -> HeaderValue {
-        self.0.parse().expect("digits and letters are a header value")
+        self.0
+            .parse()
+            .expect("digits and letters are a header value")
     }
 
     /// Whether the client has just this (`If-None-Match`, compared weakly as RFC 9110 asks).
@@ -163,7 +167,9 @@ impl Tag {
 
 /// Gives a compressed answer a tag of its own.
 pub(crate) fn tell_compressed_apart(headers: &mut HeaderMap) {
-    let tag = headers.get(ETAG).and_then(|tag| tag.to_str().ok()?.strip_suffix('"'));
+    let tag = headers
+        .get(ETAG)
+        .and_then(|tag| tag.to_str().ok()?.strip_suffix('"'));
     if let Some(tag) = tag.and_then(|tag| format!("{tag}{COMPRESSED}").parse().ok()) {
         headers.insert(ETAG, tag);
     }
@@ -178,7 +184,9 @@ mod tests {
     use super::*;
 
     fn asked(value: &str) -> HeaderMap {
-        [(IF_NONE_MATCH, value.parse().unwrap())].into_iter().collect()
+        [(IF_NONE_MATCH, value.parse().unwrap())]
+            .into_iter()
+            .collect()
     }
 
     #[test]
@@ -186,15 +194,23 @@ mod tests {
         let tag = Tag::of(b"{}");
         let text = tag.value().to_str().unwrap().to_owned();
         let open = text.trim_end_matches('"');
-        for has in [text.as_str(), "*", &format!("\"x\", W/{text}"), &format!("{open}-gzip\"")] {
-            let response =
-                resource(&asked(has), &tag, Cache::Public, Bytes::from_static(b"{}"));
+        for has in [
+            text.as_str(),
+            "*",
+            &format!("\"x\", W/{text}"),
+            &format!("{open}-gzip\""),
+        ] {
+            let response = resource(&asked(has), &tag, Cache::Public, Bytes::from_static(b"{}"));
             assert_eq!(response.status(), StatusCode::NOT_MODIFIED, "{has}");
             assert_eq!(response.headers()[ETAG], text);
         }
         for has_not in ["\"x\"", "", "nonsense,,,", open, &format!("{open}x\"")] {
-            let response =
-                resource(&asked(has_not), &tag, Cache::Public, Bytes::from_static(b"{}"));
+            let response = resource(
+                &asked(has_not),
+                &tag,
+                Cache::Public,
+                Bytes::from_static(b"{}"),
+            );
             assert_eq!(response.status(), StatusCode::OK, "{has_not}");
         }
     }
@@ -216,18 +232,33 @@ mod tests {
     #[test]
     fn the_next_page_keeps_the_filter_and_moves_the_cursor() {
         assert_eq!(
-            next_page("/api/v1/products", Some("q=lamp&cursor=old&limit=5"), "a/b=="),
+            next_page(
+                "/api/v1/products",
+                Some("q=lamp&cursor=old&limit=5"),
+                "a/b=="
+            ),
             "/api/v1/products?q=lamp&limit=5&cursor=a%2Fb%3D%3D"
         );
         assert_eq!(next_page("/p", None, "x"), "/p?cursor=x");
-        assert_eq!(next_page("/p", Some("q=\"<é>"), "x"), "/p?q=%22%3C%C3%A9%3E&cursor=x");
+        assert_eq!(
+            next_page("/p", Some("q=\"<é>"), "x"),
+            "/p?q=%22%3C%C3%A9%3E&cursor=x"
+        );
     }
 
     #[test]
     fn a_list_names_its_next_page_only_if_there_is_one() {
         let link = |body: &'static str| {
-            let page = page("/p", None, Cache::Public, Bytes::from_static(body.as_bytes()));
-            page.unwrap().headers().get(LINK).map(|link| link.to_str().unwrap().to_owned())
+            let page = page(
+                "/p",
+                None,
+                Cache::Public,
+                Bytes::from_static(body.as_bytes()),
+            );
+            page.unwrap()
+                .headers()
+                .get(LINK)
+                .map(|link| link.to_str().unwrap().to_owned())
         };
         assert_eq!(
             link(r#"{"items":[],"next_cursor":"c"}"#).as_deref(),

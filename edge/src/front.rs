@@ -78,15 +78,17 @@ pub(crate) async fn pass(
 ) -> Response {
     let started = Instant::now();
     let trace = TraceParent::parse(
-        request.headers().get(TRACE_PARENT).and_then(|value| value.to_str().ok()),
+        request
+            .headers()
+            .get(TRACE_PARENT)
+            .and_then(|value| value.to_str().ok()),
     );
     let method = request.method().clone();
     let route: Arc<str> = match request.extensions().get::<MatchedPath>() {
         Some(path) => path.as_str().into(),
         None => "none".into(),
     };
-    let asked_for_html =
-        !route.starts_with("/api") && problem::asks_for_html(request.headers());
+    let asked_for_html = !route.starts_with("/api") && problem::asks_for_html(request.headers());
     let client = edge.client_of(&request);
     let verdict = edge.limits.as_ref().map(|limits| limits.judge(client.0));
     request.extensions_mut().insert(trace.clone());
@@ -122,7 +124,9 @@ fn finish(edge: &Edge, headers: &mut HeaderMap, trace: &TraceParent, verdict: Op
     for (name, value) in HEADERS {
         headers.entry(name).or_insert(value);
     }
-    headers.entry(CONTENT_SECURITY_POLICY).or_insert(CSP_NOTHING);
+    headers
+        .entry(CONTENT_SECURITY_POLICY)
+        .or_insert(CSP_NOTHING);
     if edge.is_https {
         headers.insert(STRICT_TRANSPORT_SECURITY, HSTS);
     }
@@ -169,7 +173,9 @@ async fn read_whole(request: Request) -> Result<Request, Refusal> {
     if announced.is_some_and(|length| length > drained_max) {
         return Err(Refusal::BodyTooLarge);
     }
-    let body = timeout(BODY_TIMEOUT, read_body(body)).await.map_err(|_| Refusal::BodyTooSlow)??;
+    let body = timeout(BODY_TIMEOUT, read_body(body))
+        .await
+        .map_err(|_| Refusal::BodyTooSlow)??;
     Ok(Request::from_parts(parts, Body::from(body)))
 }
 
@@ -178,7 +184,9 @@ async fn read_body(mut body: Body) -> Result<Bytes, Refusal> {
     let mut rest = BytesMut::new();
     let mut read = 0_usize;
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_| Refusal::BodyBroken)?.into_data() else { continue };
+        let Ok(data) = frame.map_err(|_| Refusal::BodyBroken)?.into_data() else {
+            continue;
+        };
         read = read.saturating_add(data.len());
         if read > BODY_BYTES_DRAINED_MAX {
             return Err(Refusal::BodyTooLarge);
@@ -204,7 +212,10 @@ async fn read_body(mut body: Body) -> Result<Bytes, Refusal> {
 impl Edge {
     /// The peer, or whom a proxy that we trust says it speaks for.
     fn client_of(&self, request: &Request) -> Client {
-        let peer = request.extensions().get::<Peer>().map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0);
+        let peer = request
+            .extensions()
+            .get::<Peer>()
+            .map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0);
         if !self.trusted_proxies.contains(&peer) {
             return Client(peer);
         }

@@ -79,7 +79,11 @@ impl Hub {
         for progress in news {
             if let Some(followers) = known.followed.get(&progress.id) {
                 followers.send_if_modified(|latest| replace_if_newer(latest, progress));
-            } else if known.recent.get(&progress.id).is_none_or(|seen| seen.version < progress.version) {
+            } else if known
+                .recent
+                .get(&progress.id)
+                .is_none_or(|seen| seen.version < progress.version)
+            {
                 known.recent.insert(progress.id, progress);
             }
         }
@@ -90,14 +94,24 @@ impl Hub {
         let mut guard = self.known();
         let known = &mut *guard;
         let news = known.followed.entry(id).or_insert_with(|| {
-            let remembered = known.recent.remove(&id).into_iter().chain(known.older.remove(&id));
+            let remembered = known
+                .recent
+                .remove(&id)
+                .into_iter()
+                .chain(known.older.remove(&id));
             watch::Sender::new(remembered.max_by_key(|progress| progress.version))
         });
-        Following { hub: Arc::clone(self), id, news: news.subscribe() }
+        Following {
+            hub: Arc::clone(self),
+            id,
+            news: news.subscribe(),
+        }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().expect("nothing panics while it holds this")
+        self.known
+            .lock()
+            .expect("nothing panics while it holds this")
     }
 }
 
@@ -113,7 +127,9 @@ impl Known {
 }
 
 fn replace_if_newer(latest: &mut Option<OrderProgress>, progress: OrderProgress) -> bool {
-    let newer = latest.as_ref().is_none_or(|latest| latest.version < progress.version);
+    let newer = latest
+        .as_ref()
+        .is_none_or(|latest| latest.version < progress.version);
     if newer {
         *latest = Some(progress);
     }
@@ -136,14 +152,20 @@ impl Following {
 
     /// Until there is something that [`Following::latest`] has not returned yet.
     pub(crate) async fn changed(&mut self) {
-        self.news.changed().await.expect("the sender is there as long as somebody follows");
+        self.news
+            .changed()
+            .await
+            .expect("the sender is there as long as somebody follows");
     }
 }
 
 impl Drop for Following {
     fn drop(&mut self) {
         let mut known = self.hub.known();
-        let last = known.followed.get(&self.id).is_some_and(|news| news.receiver_count() <= 1);
+        let last = known
+            .followed
+            .get(&self.id)
+            .is_some_and(|news| news.receiver_count() <= 1);
         if last {
             known.followed.remove(&self.id);
         }
@@ -154,7 +176,9 @@ impl Drop for Following {
 mod tests {
     use futures::FutureExt;
     use jiff::Timestamp;
+    use shopzen_chassis::{Bus, NatsLogin, Secret};
     use shopzen_contracts::{orders::OrderStatus, payments::PaymentStatus};
+    use shopzen_test_servers::servers;
     use tokio::time::advance;
     use uuid::Uuid;
 
@@ -188,7 +212,10 @@ mod tests {
         hub.tell(vec![progress(1, 2)]);
         a.changed().await;
         b.changed().await;
-        assert_eq!((version(&mut a), version(&mut b), version(&mut other)), (Some(2), Some(2), None));
+        assert_eq!(
+            (version(&mut a), version(&mut b), version(&mut other)),
+            (Some(2), Some(2), None)
+        );
     }
 
     #[tokio::test]
@@ -215,10 +242,18 @@ mod tests {
         hub.tell(vec![progress(1, 2), progress(2, 2)]);
         advance(REMEMBERED_FOR).await;
         hub.tell(vec![progress(3, 2)]);
-        assert_eq!(version(&mut hub.follow(id(1))), Some(2), "it is two seconds old");
+        assert_eq!(
+            version(&mut hub.follow(id(1))),
+            Some(2),
+            "it is two seconds old"
+        );
         advance(REMEMBERED_FOR).await;
         hub.tell(vec![progress(4, 2)]);
-        assert_eq!(version(&mut hub.follow(id(2))), None, "it is four seconds old");
+        assert_eq!(
+            version(&mut hub.follow(id(2))),
+            None,
+            "it is four seconds old"
+        );
         let known = hub.known();
         assert_eq!(known.recent.len() + known.older.len(), 2);
     }
@@ -231,6 +266,45 @@ mod tests {
         }
         let known = hub.known();
         assert!(known.recent.len() + known.older.len() <= 2 * REMEMBERED_MAX);
+    }
+
+    #[tokio::test]
+    async fn a_notice_on_nats_wakes_who_follows_and_nonsense_does_no_harm() {
+        let url = tokio::task::spawn_blocking(|| servers().nats_url())
+            .await
+            .unwrap();
+        let user = "test".to_owned();
+        let login = NatsLogin {
+            url: url.clone(),
+            user,
+            password: Secret::new(""),
+        };
+        let asker = Asker::new(Bus::connect(&login).await.unwrap());
+        let nats = async_nats::connect(url).await.unwrap();
+        let (hub, shutdown) = (Arc::new(Hub::default()), CancellationToken::new());
+        let talk = async {
+            let mut following = hub.follow(id(1));
+            let body = serde_json::to_vec(&OrdersProgressed(vec![progress(1, 2)])).unwrap();
+            // Nobody says when the subscription stands, so it is told until it is heard.
+            loop {
+                nats.publish(OrdersProgressed::SUBJECT, "nonsense".into())
+                    .await
+                    .unwrap();
+                nats.publish(OrdersProgressed::SUBJECT, body.clone().into())
+                    .await
+                    .unwrap();
+                if timeout(Duration::from_millis(50), following.changed())
+                    .await
+                    .is_ok()
+                {
+                    break;
+                }
+            }
+            assert_eq!(version(&mut following), Some(2));
+            shutdown.cancel();
+        };
+        let both = async { tokio::join!(hub.listen(&asker, &shutdown), talk) };
+        timeout(Duration::from_secs(30), both).await.unwrap();
     }
 
     #[tokio::test]

@@ -55,21 +55,76 @@ fn routes() -> Routes {
     const PUT: Method = Method::PUT;
     Routes::default()
         .api(GET, "/api/v1/products", products::list, products::LIST)
-        .api(GET, "/api/v1/products/{id_or_slug}", products::get, products::GET)
-        .api(GET, "/api/v1/categories", catalogue::categories, catalogue::CATEGORIES)
-        .api(GET, "/api/v1/suggest", catalogue::suggest, catalogue::SUGGEST)
+        .api(
+            GET,
+            "/api/v1/products/{id_or_slug}",
+            products::get,
+            products::GET,
+        )
+        .api(
+            GET,
+            "/api/v1/categories",
+            catalogue::categories,
+            catalogue::CATEGORIES,
+        )
+        .api(
+            GET,
+            "/api/v1/suggest",
+            catalogue::suggest,
+            catalogue::SUGGEST,
+        )
         .api(GET, "/api/v1/stock", stock::get, stock::GET)
-        .api(GET, "/api/v1/stock/stream", stock_stream::watch, stock_stream::WATCH)
+        .api(
+            GET,
+            "/api/v1/stock/stream",
+            stock_stream::watch,
+            stock_stream::WATCH,
+        )
         .api(POST, "/api/v1/orders", orders::place, orders::PLACE)
         .api(GET, "/api/v1/orders", orders::list, orders::LIST)
         .api(GET, "/api/v1/orders/{id}", orders::get, orders::GET)
-        .api(GET, "/api/v1/orders/{id}/timeline", timeline::get, timeline::GET)
-        .api(GET, "/api/v1/orders/{id}/events", order_events::watch, order_events::WATCH)
-        .api(POST, "/api/v1/orders/{id}/cancel", orders::cancel, orders::CANCEL)
-        .api(POST, "/api/v1/admin/products", admin_products::post, admin_products::POST)
-        .api(PUT, "/api/v1/admin/products/{slug}", admin_products::put, admin_products::PUT)
-        .api(POST, "/api/v1/admin/stock/{sku}/adjustments", admin_stock::adjust, admin_stock::ADJUST)
-        .api(GET, "/api/v1/admin/stock/{sku}/movements", admin_stock::movements, admin_stock::MOVEMENTS)
+        .api(
+            GET,
+            "/api/v1/orders/{id}/timeline",
+            timeline::get,
+            timeline::GET,
+        )
+        .api(
+            GET,
+            "/api/v1/orders/{id}/events",
+            order_events::watch,
+            order_events::WATCH,
+        )
+        .api(
+            POST,
+            "/api/v1/orders/{id}/cancel",
+            orders::cancel,
+            orders::CANCEL,
+        )
+        .api(
+            POST,
+            "/api/v1/admin/products",
+            admin_products::post,
+            admin_products::POST,
+        )
+        .api(
+            PUT,
+            "/api/v1/admin/products/{slug}",
+            admin_products::put,
+            admin_products::PUT,
+        )
+        .api(
+            POST,
+            "/api/v1/admin/stock/{sku}/adjustments",
+            admin_stock::adjust,
+            admin_stock::ADJUST,
+        )
+        .api(
+            GET,
+            "/api/v1/admin/stock/{sku}/movements",
+            admin_stock::movements,
+            admin_stock::MOVEMENTS,
+        )
         .page("/", pages::home::show)
         .page("/assets/{*path}", pages::assets::show)
         .page("/api/openapi.json", pages::docs::openapi)
@@ -141,7 +196,13 @@ pub async fn run(config: Config, listener: TcpListener, bus: Bus, process: &Proc
     let asker = edge.asker.clone();
     process.health.register("edge: nats", move || {
         let connected = asker.is_connected();
-        async move { if connected { Ok(()) } else { Err("not connected".to_owned()) } }
+        async move {
+            if connected {
+                Ok(())
+            } else {
+                Err("not connected".to_owned())
+            }
+        }
     });
     let router = routes().into_router(Arc::clone(&edge));
     server::serve(listener, router, edge.shutdown.clone()).await;

@@ -83,7 +83,9 @@ impl Verdict {
             Self::Refused { wait } => (0, wait),
         };
         let seconds = wait.as_millis().div_ceil(1000);
-        format!("\"address\";r={left};t={seconds}").parse().expect("ASCII is a header value")
+        format!("\"address\";r={left};t={seconds}")
+            .parse()
+            .expect("ASCII is a header value")
     }
 }
 
@@ -99,7 +101,10 @@ impl Limiter {
                 .with_middleware::<StateInformationMiddleware>(),
             streams: Arc::default(),
         };
-        let seconds = limits.requests_burst.get().div_ceil(limits.requests_per_s.get());
+        let seconds = limits
+            .requests_burst
+            .get()
+            .div_ceil(limits.requests_per_s.get());
         let policy = format!("\"address\";q={};w={seconds}", limits.requests_burst);
         Some(Self {
             buckets: (0..BUCKETS).map(|_| bucket()).collect(),
@@ -116,9 +121,14 @@ impl Limiter {
             Ok(state) => {
                 let left = state.remaining_burst_capacity();
                 let missing = state.quota().burst_size().get().saturating_sub(left);
-                Verdict::Passed { left, refilled_in: Duration::from_secs(1) * missing / self.requests_per_s.get() }
+                Verdict::Passed {
+                    left,
+                    refilled_in: Duration::from_secs(1) * missing / self.requests_per_s.get(),
+                }
             }
-            Err(refused) => Verdict::Refused { wait: refused.wait_time_from(self.clock.now()) },
+            Err(refused) => Verdict::Refused {
+                wait: refused.wait_time_from(self.clock.now()),
+            },
         }
     }
 
@@ -196,15 +206,27 @@ mod tests {
     #[test]
     fn one_network_of_ipv6_is_one_address() {
         let limiter = limiter(1, 1, 1);
-        assert!(matches!(limiter.judge(address("2001:db8::1")), Verdict::Passed { .. }));
-        assert!(matches!(limiter.judge(address("2001:db8::2")), Verdict::Refused { .. }));
+        assert!(matches!(
+            limiter.judge(address("2001:db8::1")),
+            Verdict::Passed { .. }
+        ));
+        assert!(matches!(
+            limiter.judge(address("2001:db8::2")),
+            Verdict::Refused { .. }
+        ));
     }
 
     #[test]
     fn a_mapped_address_is_the_address_it_maps() {
         let limiter = limiter(1, 1, 1);
-        assert!(matches!(limiter.judge(address("192.0.2.1")), Verdict::Passed { .. }));
-        assert!(matches!(limiter.judge(address("::ffff:192.0.2.1")), Verdict::Refused { .. }));
+        assert!(matches!(
+            limiter.judge(address("192.0.2.1")),
+            Verdict::Passed { .. }
+        ));
+        assert!(matches!(
+            limiter.judge(address("::ffff:192.0.2.1")),
+            Verdict::Refused { .. }
+        ));
     }
 
     #[test]
@@ -220,6 +242,12 @@ mod tests {
 
     #[test]
     fn limits_that_are_off_are_not_there() {
-        assert!(Limiter::new(&Limits { enabled: false, ..Limits::default() }).is_none());
+        assert!(
+            Limiter::new(&Limits {
+                enabled: false,
+                ..Limits::default()
+            })
+            .is_none()
+        );
     }
 }

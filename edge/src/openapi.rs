@@ -11,9 +11,9 @@ use shopzen_contracts::{OrderId, Problem, Sku, Slug};
 /// The document as it is served.
 pub(crate) static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| {
     let document = document(&crate::routes().operations);
-    let mut text = serde_json::to_vec_pretty(&document).expect("it is plain data");
-    text.push(b'\n');
-    text.into()
+    let text = serde_json::to_string_pretty(&document).expect("it is plain data");
+    // Descriptions are doc comments; outside rustdoc nothing resolves their links.
+    (text.replace("[`", "`").replace("`]", "`") + "\n").into()
 });
 
 type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
@@ -160,32 +160,27 @@ impl Operation {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Parameter {
     name: &'static str,
-    place: Place,
+    /// `query` or `header`.
+    place: &'static str,
     description: &'static str,
     schema: SchemaOf,
     required: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    Query,
-    /// All query parameters that begin with the name and a dot.
-    Family,
-    Header,
-}
-
 impl Parameter {
-    pub(crate) const LIMIT: Self = Self::of("limit", Place::Query, "Items on a page.", limit);
+    pub(crate) const LIMIT: Self = Self::of("limit", "query", "Items on a page.", limit);
     pub(crate) const CURSOR: Self =
         Self::query::<String>("cursor", "`next_cursor` of the page before.");
     pub(crate) const IDEMPOTENCY_KEY: Self = Self::of(
         "Idempotency-Key",
-        Place::Header,
+        "header",
         "The same key and body get the same answer, and act once.",
         idempotency_key,
     );
-    pub(crate) const ORDER_TOKEN: Self =
-        Self::header("Order-Token", "The token from the answer that accepted the order.");
+    pub(crate) const ORDER_TOKEN: Self = Self::header(
+        "Order-Token",
+        "The token from the answer that accepted the order.",
+    );
     pub(crate) const ORDER_TOKEN_IN_LINK: Self = Self::query::<String>(
         "order_token",
         "The same as `Order-Token`, for links and for `EventSource`.",
@@ -195,24 +190,36 @@ impl Parameter {
         name: &'static str,
         description: &'static str,
     ) -> Self {
-        Self::of(name, Place::Query, description, schema_of::<T>)
+        Self::of(name, "query", description, schema_of::<T>)
     }
 
-    pub(crate) const fn family(name: &'static str, description: &'static str) -> Self {
-        Self::of(name, Place::Family, description, texts_by_name)
+    /// Parameters of which only the beginning of the name is known: in the query an object stands
+    /// for its members (style `form`, exploded).
+    pub(crate) const fn family(
+        name: &'static str,
+        description: &'static str,
+        schema: SchemaOf,
+    ) -> Self {
+        Self::of(name, "query", description, schema)
     }
 
     pub(crate) const fn header(name: &'static str, description: &'static str) -> Self {
-        Self::of(name, Place::Header, description, schema_of::<String>)
+        Self::of(name, "header", description, schema_of::<String>)
     }
 
     const fn of(
         name: &'static str,
-        place: Place,
+        place: &'static str,
         description: &'static str,
         schema: SchemaOf,
     ) -> Self {
-        Self { name, place, description, schema, required: false }
+        Self {
+            name,
+            place,
+            description,
+            schema,
+            required: false,
+        }
     }
 
     pub(crate) const fn required(mut self) -> Self {
@@ -221,19 +228,13 @@ impl Parameter {
     }
 
     fn to_json(self, generator: &mut SchemaGenerator) -> Value {
-        let mut parameter = json!({
+        json!({
             "name": self.name,
-            "in": if self.place == Place::Header { "header" } else { "query" },
+            "in": self.place,
             "description": self.description,
             "required": self.required,
             "schema": (self.schema)(generator),
-        });
-        if self.place == Place::Family {
-            // The standard has no style for `option.color=red`; the description says how it is meant.
-            parameter["style"] = "form".into();
-            parameter["explode"] = true.into();
-        }
-        parameter
+        })
     }
 }
 
@@ -243,10 +244,6 @@ fn limit(_: &mut SchemaGenerator) -> Schema {
 
 fn idempotency_key(_: &mut SchemaGenerator) -> Schema {
     schemars::json_schema!({ "type": "string", "minLength": 1, "maxLength": 255 })
-}
-
-fn texts_by_name(_: &mut SchemaGenerator) -> Schema {
-    schemars::json_schema!({ "type": "object", "additionalProperties": { "type": "string" } })
 }
 
 /// What the names in braces stand for.
@@ -311,7 +308,8 @@ fn document(operations: &[(Method, &'static str, Operation)]) -> Value {
 }
 
 fn headers() -> Value {
-    let header = |description: &str| json!({ "description": description, "schema": { "type": "string" } });
+    let header =
+        |description: &str| json!({ "description": description, "schema": { "type": "string" } });
     json!({
         "Request-Id": header("The trace id of the request."),
         "Location": header("Where the resource is."),
@@ -325,7 +323,10 @@ fn headers() -> Value {
 impl Operation {
     fn to_json(self, path: &str, generator: &mut SchemaGenerator) -> Value {
         let mut parameters: Vec<Value> = Vec::new();
-        for segment in path.split('/').filter_map(|segment| segment.strip_prefix('{')) {
+        for segment in path
+            .split('/')
+            .filter_map(|segment| segment.strip_prefix('{'))
+        {
             let name = segment.trim_end_matches('}');
             let (_, schema, description) = PATH_PARAMETERS
                 .into_iter()
@@ -336,7 +337,11 @@ impl Operation {
                 "description": description, "schema": schema(generator),
             }));
         }
-        parameters.extend(self.parameters.iter().map(|parameter| parameter.to_json(generator)));
+        parameters.extend(
+            self.parameters
+                .iter()
+                .map(|parameter| parameter.to_json(generator)),
+        );
         if self.is_conditional {
             let tag = Parameter::header("If-None-Match", "The `ETag` of what the client has.");
             parameters.push(tag.to_json(generator));
@@ -351,7 +356,8 @@ impl Operation {
             "security": self.security(),
         });
         if let Access::Scope(scope) = self.access {
-            operation["description"] = format!("{} Needs the scope `{scope}`.", self.description).into();
+            operation["description"] =
+                format!("{} Needs the scope `{scope}`.", self.description).into();
         }
         if let Some(body) = self.body {
             operation["requestBody"] = json!({
@@ -374,11 +380,20 @@ impl Operation {
     fn responses(self, generator: &mut SchemaGenerator) -> Value {
         let mut responses = Map::new();
         let schema = self.answer.map(|schema| schema(generator));
-        let media = if self.is_stream { "text/event-stream" } else { "application/json" };
+        let media = if self.is_stream {
+            "text/event-stream"
+        } else {
+            "application/json"
+        };
         let headers: Map<String, Value> = ["Request-Id"]
             .iter()
             .chain(self.answer_headers)
-            .map(|name| ((*name).to_owned(), json!({ "$ref": format!("#/components/headers/{name}") })))
+            .map(|name| {
+                (
+                    (*name).to_owned(),
+                    json!({ "$ref": format!("#/components/headers/{name}") }),
+                )
+            })
             .collect();
         let answer = json!({
             "description": self.answer_description,
@@ -392,13 +407,23 @@ impl Operation {
         }
         responses.insert(self.status.to_owned(), answer);
         if self.is_conditional {
-            responses.insert("304".to_owned(), json!({ "description": "The client has it already." }));
+            responses.insert(
+                "304".to_owned(),
+                json!({ "description": "The client has it already." }),
+            );
         }
-        let body: &[u16] = if self.body.is_some() { &BODY_REFUSALS } else { &[] };
+        let body: &[u16] = if self.body.is_some() {
+            &BODY_REFUSALS
+        } else {
+            &[]
+        };
         let mut statuses = [&COMMON_REFUSALS, body, self.refusals].concat();
         statuses.sort_unstable();
         for status in statuses {
-            responses.insert(status.to_string(), json!({ "$ref": "#/components/responses/Problem" }));
+            responses.insert(
+                status.to_string(),
+                json!({ "$ref": "#/components/responses/Problem" }),
+            );
         }
         responses.into()
     }
@@ -415,7 +440,9 @@ mod tests {
         let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi.json");
         if fs::read(&golden).unwrap_or_default() != **DOCUMENT {
             fs::write(&golden, &**DOCUMENT).unwrap();
-            panic!("openapi.json was out of date and has been written anew; look at the difference");
+            panic!(
+                "openapi.json was out of date and has been written anew; look at the difference"
+            );
         }
     }
 
@@ -437,7 +464,10 @@ mod tests {
             }
         }
         let operations = crate::routes().operations;
-        let ids: BTreeSet<&str> = operations.iter().map(|(.., operation)| operation.id).collect();
+        let ids: BTreeSet<&str> = operations
+            .iter()
+            .map(|(.., operation)| operation.id)
+            .collect();
         assert_eq!(ids.len(), operations.len());
     }
 }

@@ -35,7 +35,10 @@ impl Params {
                 Ok((decode(name)?, decode(value)?))
             })
             .collect::<Result<_, Refusal>>()?;
-        Ok(Self { pairs, errors: Vec::new() })
+        Ok(Self {
+            pairs,
+            errors: Vec::new(),
+        })
     }
 
     /// A parameter as it is. Forms send fields that nobody filled in, so empty is absent.
@@ -50,7 +53,10 @@ impl Params {
     /// Each value of a parameter that may be said several times.
     pub(crate) fn all(&mut self, name: &str) -> Vec<String> {
         let taken = self.pairs.extract_if(.., |(have, _)| have == name);
-        taken.map(|(_, value)| value).filter(|value| !value.is_empty()).collect()
+        taken
+            .map(|(_, value)| value)
+            .filter(|value| !value.is_empty())
+            .collect()
     }
 
     /// A number, `true` or `false`, or a name.
@@ -67,7 +73,9 @@ impl Params {
     pub(crate) fn one_of<T: for<'de> Deserialize<'de>>(&mut self, name: &str) -> Option<T> {
         let text = self.text(name)?;
         let parsed = T::deserialize(IntoDeserializer::<Error>::into_deserializer(text.as_str()));
-        parsed.map_err(|error| self.refuse(name, "invalid", &error.to_string())).ok()
+        parsed
+            .map_err(|error| self.refuse(name, "invalid", &error.to_string()))
+            .ok()
     }
 
     /// How long a page of a list may be. The worker knows the limits.
@@ -93,7 +101,8 @@ impl Params {
     }
 
     pub(crate) fn refuse(&mut self, name: &str, code: &str, detail: &str) {
-        self.errors.push(FieldError::new(pointer(name), code, detail));
+        self.errors
+            .push(FieldError::new(pointer(name), code, detail));
     }
 
     /// # Errors
@@ -104,7 +113,11 @@ impl Params {
         for (name, _) in unknown.iter().take(ERRORS_MAX) {
             self.refuse(name, "unknown_parameter", "is not a parameter here");
         }
-        if self.errors.is_empty() { Ok(()) } else { Err(Refusal::Invalid(self.errors)) }
+        if self.errors.is_empty() {
+            Ok(())
+        } else {
+            Err(Refusal::Invalid(self.errors))
+        }
     }
 }
 
@@ -127,8 +140,11 @@ pub(crate) fn pointer(name: &str) -> String {
 
 /// `application/x-www-form-urlencoded`, but broken encodings are refused instead of repaired.
 fn decode(text: &str) -> Result<String, Refusal> {
-    let spaced: Cow<'_, str> =
-        if text.contains('+') { text.replace('+', " ").into() } else { text.into() };
+    let spaced: Cow<'_, str> = if text.contains('+') {
+        text.replace('+', " ").into()
+    } else {
+        text.into()
+    };
     let well_formed = spaced.match_indices('%').all(|(at, _)| {
         let digits = spaced.as_bytes().get(at + 1..at + 3);
         digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
@@ -136,7 +152,9 @@ fn decode(text: &str) -> Result<String, Refusal> {
     if !well_formed {
         return Err(Refusal::MalformedTarget);
     }
-    let decoded = percent_decode_str(&spaced).decode_utf8().map_err(|_| Refusal::MalformedTarget)?;
+    let decoded = percent_decode_str(&spaced)
+        .decode_utf8()
+        .map_err(|_| Refusal::MalformedTarget)?;
     Ok(decoded.into_owned())
 }
 
@@ -150,31 +168,42 @@ mod tests {
     fn errors(params: Params) -> Vec<(String, String)> {
         match params.finish() {
             Ok(()) => Vec::new(),
-            Err(Refusal::Invalid(errors)) => {
-                errors.into_iter().map(|error| (error.pointer, error.code)).collect()
-            }
+            Err(Refusal::Invalid(errors)) => errors
+                .into_iter()
+                .map(|error| (error.pointer, error.code))
+                .collect(),
             Err(other) => panic!("{other:?}"),
         }
     }
 
     #[test]
     fn known_parameters_are_taken_and_unknown_ones_are_named() {
-        let mut params =
-            Params::parse("q=brass+lamp&min_price=5&option.color=red&option.size=L&sort=-price&x%2Fy=1")
-                .unwrap();
+        let mut params = Params::parse(
+            "q=brass+lamp&min_price=5&option.color=red&option.size=L&sort=-price&x%2Fy=1",
+        )
+        .unwrap();
         assert_eq!(params.text("q").as_deref(), Some("brass lamp"));
-        assert_eq!(params.parsed::<i64>("min_price", "must be a whole number"), Some(5));
+        assert_eq!(
+            params.parsed::<i64>("min_price", "must be a whole number"),
+            Some(5)
+        );
         assert_eq!(params.one_of::<Sort>("sort"), Some(Sort::PriceDescending));
         let options = params.prefixed("option.");
         assert_eq!(options["color"], "red");
         assert_eq!(options["size"], "L");
-        assert_eq!(errors(params), [("/x~1y".to_owned(), "unknown_parameter".to_owned())]);
+        assert_eq!(
+            errors(params),
+            [("/x~1y".to_owned(), "unknown_parameter".to_owned())]
+        );
     }
 
     #[test]
     fn a_wrong_value_is_refused_by_its_name() {
         let mut params = Params::parse("limit=1e9&sort=magic&q=a&q=b&empty=").unwrap();
-        assert_eq!(params.parsed::<u32>("limit", "must be a whole number"), None);
+        assert_eq!(
+            params.parsed::<u32>("limit", "must be a whole number"),
+            None
+        );
         assert_eq!(params.one_of::<Sort>("sort"), None);
         params.text("q");
         assert_eq!(params.text("empty"), None);
@@ -186,9 +215,15 @@ mod tests {
     #[test]
     fn broken_encodings_are_refused() {
         for bad in ["q=%", "q=%f", "q=%zz", "%ff=1", "q=%c3%28", "q=%é1"] {
-            assert!(matches!(Params::parse(bad), Err(Refusal::MalformedTarget)), "{bad}");
+            assert!(
+                matches!(Params::parse(bad), Err(Refusal::MalformedTarget)),
+                "{bad}"
+            );
         }
-        assert_eq!(Params::parse("q=%C3%A9").unwrap().text("q").as_deref(), Some("é"));
+        assert_eq!(
+            Params::parse("q=%C3%A9").unwrap().text("q").as_deref(),
+            Some("é")
+        );
     }
 
     proptest! {

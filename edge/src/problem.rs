@@ -212,10 +212,16 @@ impl IntoResponse for Refusal {
         if let Some(wait) = retry_after {
             // Rounded up: who comes back on time must not be early.
             let seconds = wait.as_millis().div_ceil(1000).max(1).to_string();
-            headers.insert(RETRY_AFTER, seconds.parse().expect("digits are a header value"));
+            headers.insert(
+                RETRY_AFTER,
+                seconds.parse().expect("digits are a header value"),
+            );
         }
         if status == StatusCode::UNAUTHORIZED {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"shopzen\""));
+            headers.insert(
+                WWW_AUTHENTICATE,
+                HeaderValue::from_static("Bearer realm=\"shopzen\""),
+            );
         }
         response.extensions_mut().insert(problem);
         response
@@ -232,8 +238,10 @@ pub(crate) fn render(
     if !status.is_client_error() && !status.is_server_error() {
         return response;
     }
-    let mut problem =
-        response.extensions_mut().remove::<Problem>().unwrap_or_else(|| of_status(status));
+    let mut problem = response
+        .extensions_mut()
+        .remove::<Problem>()
+        .unwrap_or_else(|| of_status(status));
     problem.trace_id = Some(trace.trace_id().to_owned());
     let headers = response.headers_mut();
     headers.remove(CONTENT_LENGTH);

@@ -15,7 +15,11 @@ use serde::Serialize;
 use shopzen_chassis::{Answered, Asking, trace::TraceParent};
 use shopzen_contracts::{Command, FieldError, Query};
 
-use crate::{Edge, params::{self, Params}, problem::Refusal};
+use crate::{
+    Edge,
+    params::{self, Params},
+    problem::Refusal,
+};
 
 /// A query that is not answered by then is not answered in time.
 const QUERY_DEADLINE: Duration = Duration::from_secs(2);
@@ -48,15 +52,24 @@ impl FromRequestParts<Arc<Edge>> for Caller {
             trace: trace.unwrap_or_else(TraceParent::start),
             deadline: QUERY_DEADLINE,
         };
-        Ok(Self { asking, edge: Arc::clone(edge) })
+        Ok(Self {
+            asking,
+            edge: Arc::clone(edge),
+        })
     }
 }
 
 impl Caller {
     /// Asks a worker, and hands on its bytes.
     pub(crate) async fn query<Q: Query>(&self, query: &Q) -> Result<Bytes, Refusal> {
-        let answered = self.edge.asker.raw(Q::SUBJECT, encode(query), &self.asking).await;
-        answered.map(|answered| answered.body).map_err(|error| Refusal::of(error, true))
+        let answered = self
+            .edge
+            .asker
+            .raw(Q::SUBJECT, encode(query), &self.asking)
+            .await;
+        answered
+            .map(|answered| answered.body)
+            .map_err(|error| Refusal::of(error, true))
     }
 
     /// Asks a worker, and reads what it says.
@@ -82,18 +95,29 @@ impl Caller {
 }
 
 pub(crate) fn encode<T: Serialize>(message: &T) -> Bytes {
-    serde_json::to_vec(message).expect("a contract is plain data").into()
+    serde_json::to_vec(message)
+        .expect("a contract is plain data")
+        .into()
 }
 
 /// The one value of a header: none is nothing, two are one too many.
-fn only(headers: &HeaderMap, name: HeaderName, refusal: fn() -> Refusal) -> Result<Option<&str>, Refusal> {
+fn only(
+    headers: &HeaderMap,
+    name: HeaderName,
+    refusal: fn() -> Refusal,
+) -> Result<Option<&str>, Refusal> {
     let mut values = headers.get_all(name).iter();
-    let Some(value) = values.next() else { return Ok(None) };
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
     if values.next().is_some() {
         return Err(refusal());
     }
     // `to_str` lets visible ASCII, spaces and tabs pass, and no line break.
-    value.to_str().map(|value| Some(value.trim())).map_err(|_| refusal())
+    value
+        .to_str()
+        .map(|value| Some(value.trim()))
+        .map_err(|_| refusal())
 }
 
 fn access_token(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
@@ -154,8 +178,11 @@ impl IfMatch {
             return Ok(Self::Any);
         }
         // `"<version>.<digest>"` from `answer::Tag`; the digest may have changed with the stock.
-        let tag = value.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
-        tag.filter(|tag| !tag.contains('"')).map(|tag| tag.split_once('.').map_or(tag, |(version, _)| version))
+        let tag = value
+            .strip_prefix('"')
+            .and_then(|tag| tag.strip_suffix('"'));
+        tag.filter(|tag| !tag.contains('"'))
+            .map(|tag| tag.split_once('.').map_or(tag, |(version, _)| version))
             .and_then(|version| version.parse().ok())
             .map(Self::Version)
             .ok_or(Refusal::IfMatchStale)
@@ -222,11 +249,10 @@ impl<S: Send + Sync> FromRequest<S> for NoBody {
 }
 
 /// [`crate::front`] has read it already, within its limits.
-async fn body_of<S: Send + Sync>(
-    request: Request,
-    state: &S,
-) -> Result<Bytes, Refusal> {
-    Bytes::from_request(request, state).await.map_err(|_| Refusal::BodyBroken)
+async fn body_of<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Refusal> {
+    Bytes::from_request(request, state)
+        .await
+        .map_err(|_| Refusal::BodyBroken)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -242,7 +268,9 @@ fn is_json(headers: &HeaderMap) -> bool {
         !name.trim().eq_ignore_ascii_case("charset")
             || value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
     });
-    let plain = headers.get(CONTENT_ENCODING).is_none_or(|coding| coding == "identity");
+    let plain = headers
+        .get(CONTENT_ENCODING)
+        .is_none_or(|coding| coding == "identity");
     json && utf8 && plain
 }
 
@@ -271,14 +299,17 @@ mod tests {
 
     use super::*;
 
-    fn headers(name: HeaderName, values: &[&[u8]]) -> HeaderMap {
+    fn headers(name: &HeaderName, values: &[&[u8]]) -> HeaderMap {
         let value = |value: &&[u8]| HeaderValue::from_bytes(value).unwrap();
-        values.iter().map(|bytes| (name.clone(), value(bytes))).collect()
+        values
+            .iter()
+            .map(|bytes| (name.clone(), value(bytes)))
+            .collect()
     }
 
     #[test]
     fn a_bearer_token_is_passed_on_and_anything_else_is_401() {
-        let token = |values: &[&[u8]]| access_token(&headers(AUTHORIZATION, values));
+        let token = |values: &[&[u8]]| access_token(&headers(&AUTHORIZATION, values));
         assert_eq!(token(&[]).unwrap(), None);
         assert_eq!(token(&[b"Bearer a.b.c"]).unwrap().as_deref(), Some("a.b.c"));
         assert_eq!(token(&[b"bearer  x "]).unwrap().as_deref(), Some("x"));
@@ -291,62 +322,99 @@ mod tests {
             &[b"Bearer a", b"Bearer b"],
         ];
         for values in bad {
-            assert!(matches!(token(values), Err(Refusal::Unauthenticated)), "{values:?}");
+            assert!(
+                matches!(token(values), Err(Refusal::Unauthenticated)),
+                "{values:?}"
+            );
         }
     }
 
     #[test]
     fn an_idempotency_key_is_one_header_of_1_to_255_printable_characters() {
-        let key = |values: &[&[u8]]| idempotency_key(&headers(IDEMPOTENCY_KEY, values));
+        let key = |values: &[&[u8]]| idempotency_key(&headers(&IDEMPOTENCY_KEY, values));
         assert_eq!(key(&[]).unwrap(), None);
         assert_eq!(key(&[b"5f0c"]).unwrap().as_deref(), Some("5f0c"));
         assert!(key(&[&[b'k'; 255]]).is_ok());
-        let bad: [&[&[u8]]; 5] =
-            [&[b""], &[&[b'k'; 256]], &[b"\xc3\xa9"], &[b"a\tb"], &[b"a", b"a"]];
+        let bad: [&[&[u8]]; 5] = [
+            &[b""],
+            &[&[b'k'; 256]],
+            &[b"\xc3\xa9"],
+            &[b"a\tb"],
+            &[b"a", b"a"],
+        ];
         for values in bad {
-            assert!(matches!(key(values), Err(Refusal::IdempotencyKeyInvalid)), "{values:?}");
+            assert!(
+                matches!(key(values), Err(Refusal::IdempotencyKeyInvalid)),
+                "{values:?}"
+            );
         }
     }
 
     #[test]
     fn an_order_token_comes_by_header_or_by_link() {
         let none = HeaderMap::new();
-        let both = headers(ORDER_TOKEN, &[b"header"]);
+        let both = headers(&ORDER_TOKEN, &[b"header"]);
         assert_eq!(order_token(&none, None).unwrap(), None);
         assert_eq!(order_token(&none, Some("a=b")).unwrap(), None);
-        assert_eq!(order_token(&none, Some("order_token=t-1_x")).unwrap().as_deref(), Some("t-1_x"));
-        assert_eq!(order_token(&both, Some("order_token=x")).unwrap().as_deref(), Some("header"));
-        assert_eq!(order_token(&none, Some("order_token=a%0d%0aX:y")).unwrap(), None);
+        assert_eq!(
+            order_token(&none, Some("order_token=t-1_x"))
+                .unwrap()
+                .as_deref(),
+            Some("t-1_x")
+        );
+        assert_eq!(
+            order_token(&both, Some("order_token=x"))
+                .unwrap()
+                .as_deref(),
+            Some("header")
+        );
+        assert_eq!(
+            order_token(&none, Some("order_token=a%0d%0aX:y")).unwrap(),
+            None
+        );
         assert!(order_token(&none, Some("order_token=%ff")).is_err());
     }
 
     #[test]
     fn if_match_reads_the_version_in_front_of_our_tags() {
-        let read = |value: &str| IfMatch::read(&headers(IF_MATCH, &[value.as_bytes()]));
+        let read = |value: &str| IfMatch::read(&headers(&IF_MATCH, &[value.as_bytes()]));
         assert_eq!(IfMatch::read(&HeaderMap::new()).unwrap(), IfMatch::Absent);
         assert_eq!(read("*").unwrap(), IfMatch::Any);
         assert_eq!(read("\"7.abcdef\"").unwrap(), IfMatch::Version(7));
         assert_eq!(read("\"7\"").unwrap(), IfMatch::Version(7));
-        for bad in ["7", "W/\"7.ab\"", "\"x\"", "\"\"", "\"7.ab\", \"8.ab\"", "\"99999999999999999999\""] {
+        for bad in [
+            "7",
+            "W/\"7.ab\"",
+            "\"x\"",
+            "\"\"",
+            "\"7.ab\", \"8.ab\"",
+            "\"99999999999999999999\"",
+        ] {
             assert!(matches!(read(bad), Err(Refusal::IfMatchStale)), "{bad}");
         }
     }
 
     #[test]
     fn only_plain_json_in_utf8_is_json() {
-        let json = |value: &str| is_json(&headers(CONTENT_TYPE, &[value.as_bytes()]));
-        for good in
-            ["application/json", "Application/JSON; charset=UTF-8", "application/merge-patch+json"]
-        {
+        let json = |value: &str| is_json(&headers(&CONTENT_TYPE, &[value.as_bytes()]));
+        for good in [
+            "application/json",
+            "Application/JSON; charset=UTF-8",
+            "application/merge-patch+json",
+        ] {
             assert!(json(good), "{good}");
         }
-        for bad in
-            ["", "text/plain", "application/jsonx", "application/json; charset=latin1", "json"]
-        {
+        for bad in [
+            "",
+            "text/plain",
+            "application/jsonx",
+            "application/json; charset=latin1",
+            "json",
+        ] {
             assert!(!json(bad), "{bad}");
         }
         assert!(!is_json(&HeaderMap::new()));
-        let mut compressed = headers(CONTENT_TYPE, &[b"application/json"]);
+        let mut compressed = headers(&CONTENT_TYPE, &[b"application/json"]);
         compressed.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         assert!(!is_json(&compressed));
     }

@@ -70,8 +70,9 @@ impl Routes {
             let big = SizeAbove::new(COMPRESSED_BYTES_MIN)
                 .and(NotForContentType::SSE)
                 .and(NotForContentType::IMAGES);
-            let compression =
-                CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(big);
+            let compression = CompressionLayer::new()
+                .quality(CompressionLevel::Fastest)
+                .compress_when(big);
             handlers = handlers.layer(compression);
         }
         let served = self.paths.entry(path).or_default();
@@ -102,5 +103,8 @@ fn allow(methods: &[Method]) -> HeaderValue {
         names.push("HEAD");
     }
     names.push("OPTIONS");
-    names.join(", ").parse().expect("methods are a header value")
+    names
+        .join(", ")
+        .parse()
+        .expect("methods are a header value")
 }

@@ -37,7 +37,9 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, shutdown: Cance
         .await
         .map(|place| place.expect("nobody closes the semaphore"))
     {
-        let Some(accepted) = shutdown.run_until_cancelled(listener.accept()).await else { break };
+        let Some(accepted) = shutdown.run_until_cancelled(listener.accept()).await else {
+            break;
+        };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -56,7 +58,10 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, shutdown: Cance
     drop(listener);
     connections.close();
     if timeout(DRAIN_TIMEOUT, connections.wait()).await.is_err() {
-        tracing::warn!(open = connections.len(), "connections did not end in time and are cut");
+        tracing::warn!(
+            open = connections.len(),
+            "connections did not end in time and are cut"
+        );
         cut.cancel();
         connections.wait().await;
     }

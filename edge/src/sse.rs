@@ -20,7 +20,7 @@ use crate::{Edge, answer::Cache, front::Client, limits::StreamPlace, problem::Re
 /// A comment is sent after this much silence, so that nobody on the way thinks the stream is dead.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// When a browser comes back after the stream broke.
-const RETRY: Duration = Duration::from_millis(3_000);
+const RETRY: Duration = Duration::from_secs(3);
 /// How often a stream looks for itself, in case news was lost.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// Tells nginx not to keep events back.
@@ -39,10 +39,15 @@ pub(crate) fn stream(source: impl Source, place: Place) -> Response {
         source.next().await.map(|event| (event, (source, place)))
     });
     let events = begin.chain(events).map(Ok::<_, Infallible>);
-    let mut response =
-        Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response();
-    response.headers_mut().insert(CACHE_CONTROL, Cache::Never.value());
-    response.headers_mut().insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    let mut response = Sse::new(events)
+        .keep_alive(KeepAlive::new().interval(HEARTBEAT))
+        .into_response();
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, Cache::Never.value());
+    response
+        .headers_mut()
+        .insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
     response
 }
 
@@ -58,7 +63,10 @@ impl FromRequestParts<Arc<Edge>> for Place {
         let (Some(limits), Ok(Extension(Client(address)))) = (&edge.limits, client) else {
             return Ok(Self(None));
         };
-        limits.stream(address).map(|place| Self(Some(place))).ok_or(Refusal::TooManyStreams)
+        limits
+            .stream(address)
+            .map(|place| Self(Some(place)))
+            .ok_or(Refusal::TooManyStreams)
     }
 }
 
@@ -74,7 +82,11 @@ impl Lookout {
     pub(crate) fn new(asker: &Asker, every: Duration) -> Self {
         let mut connections = asker.connections();
         connections.mark_unchanged();
-        Self { connections, every, next: Instant::now() + every }
+        Self {
+            connections,
+            every,
+            next: Instant::now() + every,
+        }
     }
 
     /// Until the connection to NATS was lost or is back, or nobody has looked for a while.
@@ -99,7 +111,12 @@ mod tests {
     impl Source for Counting {
         async fn next(&mut self) -> Option<Event> {
             self.0 += 1;
-            (self.0 <= 2).then(|| Event::default().event("order").id(self.0.to_string()).data("{}"))
+            (self.0 <= 2).then(|| {
+                Event::default()
+                    .event("order")
+                    .id(self.0.to_string())
+                    .data("{}")
+            })
         }
     }
 

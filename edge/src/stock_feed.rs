@@ -25,7 +25,9 @@ pub(crate) struct StockFeed {
 
 impl Default for StockFeed {
     fn default() -> Self {
-        Self { changes: broadcast::Sender::new(BEHIND_MAX) }
+        Self {
+            changes: broadcast::Sender::new(BEHIND_MAX),
+        }
     }
 }
 

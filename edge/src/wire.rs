@@ -32,7 +32,11 @@ pub(crate) struct Wire<S = TcpStream> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     pub(crate) fn new(socket: S) -> Self {
-        Self { socket, replacement: None, patience: None }
+        Self {
+            socket,
+            replacement: None,
+            patience: None,
+        }
     }
 
     fn write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
@@ -119,10 +123,15 @@ fn find_bare_refusal(bytes: &[u8]) -> Option<(usize, StatusCode)> {
     let mut lines = head.strip_suffix("\r\n\r\n")?.split("\r\n");
     let status_line = lines.next()?;
     let status = BARE.into_iter().find(|status| {
-        status_line[9..].split(' ').next().is_some_and(|code| code == status.as_str())
+        status_line[9..]
+            .split(' ')
+            .next()
+            .is_some_and(|code| code == status.as_str())
     })?;
     let bare = lines.all(|line| {
-        ["connection: ", "content-length: 0", "date: "].iter().any(|start| line.starts_with(start))
+        ["connection: ", "content-length: 0", "date: "]
+            .iter()
+            .any(|start| line.starts_with(start))
     });
     bare.then_some((tail_start + start, status))
 }
@@ -167,7 +176,7 @@ mod tests {
             }
             wire.shutdown().await.unwrap();
         };
-        let (_, read) = tokio::join!(write, theirs.read_to_string(&mut text));
+        let ((), read) = tokio::join!(write, theirs.read_to_string(&mut text));
         read.unwrap();
         text
     }
@@ -177,7 +186,10 @@ mod tests {
         for pipe in [1, 7, 4_096] {
             let text = written(&[BARE_400], pipe).await;
             assert!(text.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{text}");
-            assert!(text.contains("content-type: application/problem+json"), "{text}");
+            assert!(
+                text.contains("content-type: application/problem+json"),
+                "{text}"
+            );
             assert!(text.contains("\"code\":\"malformed_request\""), "{text}");
         }
     }
@@ -206,7 +218,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_does_not_read_is_let_go() {
         let (ours, _theirs) = duplex(4);
-        let error = Wire::new(ours).write_all(b"more than four").await.unwrap_err();
+        let error = Wire::new(ours)
+            .write_all(b"more than four")
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -45,6 +45,9 @@ pub enum Command {
         /// auth, catalog, orders, stock, payments, notify, edge; several with commas; or all
         #[arg(required = true, value_parser = Role::parse_list)]
         roles: Vec<Vec<Role>>,
+        /// Write there at which port this process is asked how it is
+        #[arg(long, value_name = "FILE", hide = true)]
+        announce: Option<PathBuf>,
     },
     /// Make the workers' databases where they are missing, and bring their tables up to date
     Migrate,

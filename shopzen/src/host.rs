@@ -1,7 +1,8 @@
 //! Runs roles in this process, with the operator's port beside them.
 
-use std::{sync::Arc, time::Duration};
+use std::{fs, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
+use serde::{Deserialize, Serialize};
 use shopzen_chassis::{Bus, NatsLogin, Process, StartError, ops};
 use shopzen_contracts::Service;
 use shopzen_sandbox_gateway::Gateway;
@@ -15,6 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     config::Config,
+    data_dir::write_private,
     exit::{Exit, Failure, OrFail as _},
     roles::Role,
     terminal::Terminal,
@@ -39,10 +41,88 @@ pub struct Hosted {
     ops: OpsPort,
 }
 
+/// Where a process is reached.
+#[derive(Debug)]
+pub struct Listeners {
+    /// Of the edge, if it is to be here.
+    pub http: Option<std::net::TcpListener>,
+    pub ops: std::net::TcpListener,
+}
+
+impl Listeners {
+    /// At the configured addresses.
+    pub fn open(roles: &[Role], config: &Config) -> Result<Self, Failure> {
+        let listen = |at: SocketAddr, setting: &str| {
+            let listener = std::net::TcpListener::bind(at).and_then(|listener| {
+                listener.set_nonblocking(true)?;
+                Ok(listener)
+            });
+            listener.or_fail(
+                Exit::TryAgain,
+                format!("nobody can listen at {at}"),
+                format!("choose another address: {setting}"),
+            )
+        };
+        let http = if roles.contains(&Role::Edge) {
+            Some(listen(config.http.listen, "http.listen")?)
+        } else {
+            None
+        };
+        Ok(Self {
+            http,
+            ops: listen(config.ops.listen, "ops.listen")?,
+        })
+    }
+}
+
+/// What a process says of itself to the one that started it.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Announcement {
+    pub pid: u32,
+    pub ops: SocketAddr,
+}
+
+impl Announcement {
+    pub fn of(listeners: &Listeners) -> Result<Self, Failure> {
+        let ops = listeners.ops.local_addr().or_fail(
+            Exit::Software,
+            "a port does not know its address",
+            "report this",
+        )?;
+        Ok(Self {
+            pid: std::process::id(),
+            ops,
+        })
+    }
+
+    pub fn write(&self, file: &Path) -> Result<(), Failure> {
+        let json = serde_json::to_string(self).unwrap_or_default();
+        write_private(file, &json).or_fail(
+            Exit::Config,
+            format!("{} cannot be written", file.display()),
+            "check who owns its folder",
+        )
+    }
+
+    pub fn read(file: &Path) -> Option<Self> {
+        serde_json::from_str(&fs::read_to_string(file).ok()?).ok()
+    }
+}
+
+/// For Tokio, which wants listeners that do not block.
+pub fn to_tokio(listener: std::net::TcpListener) -> Result<TcpListener, Failure> {
+    TcpListener::from_std(listener).or_fail(
+        Exit::Unavailable,
+        "a port cannot be listened at",
+        "check the limits of this user",
+    )
+}
+
 /// Starts these roles and the operator's port. They may not be ready yet.
-pub async fn start(
+pub fn start(
     roles: &[Role],
     config: &Arc<Config>,
+    listeners: Listeners,
     terminal: &Terminal,
 ) -> Result<Hosted, Failure> {
     let process = Process::default();
@@ -53,23 +133,23 @@ pub async fn start(
     if config.sandbox.enabled && roles.contains(&Role::Worker(Service::Payments)) {
         router = router.merge(sandbox(config)?);
     }
-    let listener = listen_for_operators(config).await?;
+    let listener = to_tokio(listeners.ops)?;
     let ops = OpsPort::serve(&process, |process| {
         ops::serve(listener, router, metrics, process)
     });
 
     let tasks = TaskTracker::new();
     let (failed, failures) = mpsc::channel(roles.len().max(1));
+    let mut http = listeners.http;
     for role in roles.iter().copied() {
         expect_role(&process, role);
-        let (config, process) = (Arc::clone(config), process.clone());
-        tasks.spawn(keep_running(
+        let job = Job {
             role,
-            config,
-            process,
-            failed.clone(),
-            terminal.clone(),
-        ));
+            config: Arc::clone(config),
+            process: process.clone(),
+            http: http.take_if(|_| role == Role::Edge),
+        };
+        tasks.spawn(keep_running(job, failed.clone(), terminal.clone()));
     }
     Ok(Hosted {
         process,
@@ -167,15 +247,6 @@ impl OpsPort {
     }
 }
 
-pub async fn listen_for_operators(config: &Config) -> Result<TcpListener, Failure> {
-    let at = config.ops.listen;
-    TcpListener::bind(at).await.or_fail(
-        Exit::TryAgain,
-        format!("the operator's port {at} cannot be opened"),
-        "choose another: ops.listen, or --ops-port",
-    )
-}
-
 /// The sandbox payment gateway, with its books where they were.
 pub fn sandbox(config: &Config) -> Result<axum::Router, Failure> {
     let journal = &config.sandbox.journal;
@@ -200,17 +271,24 @@ fn expect_role(process: &Process, role: Role) {
     });
 }
 
-/// A role that panics is started again; one that cannot start says why, and that is the end.
-async fn keep_running(
+/// One role, and what it needs to run, as often as it has to be started.
+#[derive(Debug)]
+struct Job {
     role: Role,
     config: Arc<Config>,
     process: Process,
-    failed: mpsc::Sender<Failure>,
-    terminal: Terminal,
-) {
+    /// Of the edge. It stays open while an edge that fell over is started again.
+    http: Option<std::net::TcpListener>,
+}
+
+/// A role that panics is started again; one that cannot start says why, and that is the end.
+async fn keep_running(job: Job, failed: mpsc::Sender<Failure>, terminal: Terminal) {
+    let role = job.role;
+    let shutdown = job.process.shutdown.clone();
+    let job = Arc::new(job);
     loop {
         #[expect(clippy::disallowed_methods, reason = "the next line waits for it")]
-        let ended = tokio::spawn(run(role, Arc::clone(&config), process.clone())).await;
+        let ended = tokio::spawn(run(Arc::clone(&job))).await;
         match ended {
             Ok(Ok(())) => return,
             Ok(Err(failure)) => {
@@ -224,7 +302,7 @@ async fn keep_running(
                     "{role} fell over and is started again; the log says why"
                 ));
                 tokio::select! {
-                    () = process.shutdown.cancelled() => return,
+                    () = shutdown.cancelled() => return,
                     () = sleep_until(Instant::now() + RETRY_PERIOD) => {}
                 }
             }
@@ -233,37 +311,44 @@ async fn keep_running(
 }
 
 /// One role, until shutdown.
-async fn run(role: Role, config: Arc<Config>, process: Process) -> Result<(), Failure> {
+async fn run(job: Arc<Job>) -> Result<(), Failure> {
+    let Job {
+        role,
+        config,
+        process,
+        http,
+    } = &*job;
+    let role = *role;
     let Some(bus) = connect(&config.login(role), &process.shutdown).await else {
         return Ok(());
     };
     let ended = match role {
         Role::Worker(Service::Auth) => {
-            Box::pin(shopzen_auth::worker(config.auth.own.clone()).run(bus, &process)).await
+            Box::pin(shopzen_auth::worker(config.auth.own.clone()).run(bus, process)).await
         }
         Role::Worker(Service::Catalog) => {
-            Box::pin(shopzen_catalog::worker(config.catalog.own.clone()).run(bus, &process)).await
+            Box::pin(shopzen_catalog::worker(config.catalog.own.clone()).run(bus, process)).await
         }
         Role::Worker(Service::Orders) => {
-            Box::pin(shopzen_orders::worker(config.orders.own.clone()).run(bus, &process)).await
+            Box::pin(shopzen_orders::worker(config.orders.own.clone()).run(bus, process)).await
         }
         Role::Worker(Service::Stock) => {
-            Box::pin(shopzen_stock::worker(&config.stock.own).run(bus, &process)).await
+            Box::pin(shopzen_stock::worker(&config.stock.own).run(bus, process)).await
         }
         Role::Worker(Service::Payments) => {
-            Box::pin(shopzen_payments::worker(&config.payments.own).run(bus, &process)).await
+            Box::pin(shopzen_payments::worker(&config.payments.own).run(bus, process)).await
         }
         Role::Worker(Service::Notify) => {
-            Box::pin(shopzen_notify::worker(config.notify.own.clone()).run(bus, &process)).await
+            Box::pin(shopzen_notify::worker(config.notify.own.clone()).run(bus, process)).await
         }
         Role::Edge => {
-            let at = config.http.listen;
-            let listener = TcpListener::bind(at).await.or_fail(
-                Exit::TryAgain,
-                format!("the shop's port {at} cannot be opened"),
-                "choose another: http.listen, or --http-port",
-            )?;
-            Box::pin(shopzen_edge::run(config.edge(), listener, bus, &process)).await;
+            let listener = http.as_ref().ok_or_else(nothing_runs)?;
+            let listener = to_tokio(listener.try_clone().or_fail(
+                Exit::Unavailable,
+                "the shop's port cannot be listened at",
+                "check the limits of this user",
+            )?)?;
+            Box::pin(shopzen_edge::run(config.edge(), listener, bus, process)).await;
             Ok(())
         }
     };

@@ -64,7 +64,9 @@ async fn run(cli: Cli, terminal: &Terminal) -> Result<(), Failure> {
         Command::Down => commands::down::down(&options, terminal).await,
         Command::Status => commands::status::status(&options, terminal),
         Command::Doctor => commands::doctor::doctor(&options, terminal).await,
-        Command::Run { roles } => commands::run::run(roles.concat(), &options, terminal).await,
+        Command::Run { roles, announce } => {
+            commands::run::run(roles.concat(), announce.as_deref(), &options, terminal).await
+        }
         Command::Migrate => commands::migrate::migrate(&options, terminal).await,
         Command::Streams { action } => commands::streams::streams(action, &options, terminal).await,
         Command::Healthcheck => commands::healthcheck::healthcheck(&options, terminal).await,

@@ -73,6 +73,10 @@ async fn fill(
     if seed == Seed::None {
         return Ok(Filled::default());
     }
+    if !config.auth.own.demo_accounts {
+        terminal.warn("there are no demo accounts, so nobody may fill the shop: it starts empty");
+        return Ok(Filled::default());
+    }
     let shop = Shop::connect_with(config).await?;
     let step = terminal.step("products");
     let report = match seed {

@@ -24,17 +24,23 @@ use crate::{
     request::{Caller, IfMatch, JsonBody, Named, encode},
 };
 
-pub(crate) const PUT: Operation = Operation::new("putProduct", "staff", "Create or replace a product")
-    .explains("What exists is replaced only with its `ETag` in `If-Match`: nobody's change is lost.")
-    .takes(&[
-        Parameter::header("If-Match", "The `ETag` that was read. Needed where the product exists."),
-        Parameter::IDEMPOTENCY_KEY,
-    ])
-    .reads::<ProductInput>()
-    .answers::<Product>(200, "The product as it is now; 201 where it is new.")
-    .creates()
-    .for_scope("catalog:write")
-    .refuses(&[401, 403, 412, 422, 428]);
+pub(crate) const PUT: Operation =
+    Operation::new("putProduct", "staff", "Create or replace a product")
+        .explains(
+            "What exists is replaced only with its `ETag` in `If-Match`: nobody's change is lost.",
+        )
+        .takes(&[
+            Parameter::header(
+                "If-Match",
+                "The `ETag` that was read. Needed where the product exists.",
+            ),
+            Parameter::IDEMPOTENCY_KEY,
+        ])
+        .reads::<ProductInput>()
+        .answers::<Product>(200, "The product as it is now; 201 where it is new.")
+        .creates()
+        .for_scope("catalog:write")
+        .refuses(&[401, 403, 412, 422, 428]);
 
 pub(crate) async fn put(
     mut caller: Caller,
@@ -53,7 +59,12 @@ pub(crate) async fn put(
 }
 
 async fn exists(caller: &Caller, slug: &Slug) -> Result<bool, Refusal> {
-    match caller.query(&GetProduct { id_or_slug: slug.to_string() }).await {
+    match caller
+        .query(&GetProduct {
+            id_or_slug: slug.to_string(),
+        })
+        .await
+    {
         Ok(_) => Ok(true),
         Err(Refusal::Worker(problem)) if problem.status == 404 => Ok(false),
         Err(refusal) => Err(refusal),
@@ -77,14 +88,15 @@ fn with_slug(body: JsonBody, slug: &Slug) -> Result<Bytes, Refusal> {
     }
 }
 
-pub(crate) const POST: Operation = Operation::new("postProduct", "staff", "Create or change a product")
-    .explains("As a feed does it: the product of that slug becomes what the body says.")
-    .takes(&[Parameter::IDEMPOTENCY_KEY])
-    .reads::<ProductInput>()
-    .answers::<Product>(200, "The product as it is now; 201 where it is new.")
-    .creates()
-    .for_scope("catalog:write")
-    .refuses(&[401, 403, 412, 422]);
+pub(crate) const POST: Operation =
+    Operation::new("postProduct", "staff", "Create or change a product")
+        .explains("As a feed does it: the product of that slug becomes what the body says.")
+        .takes(&[Parameter::IDEMPOTENCY_KEY])
+        .reads::<ProductInput>()
+        .answers::<Product>(200, "The product as it is now; 201 where it is new.")
+        .creates()
+        .for_scope("catalog:write")
+        .refuses(&[401, 403, 412, 422]);
 
 pub(crate) async fn post(
     mut caller: Caller,
@@ -105,13 +117,20 @@ fn upserted(answered: Answered) -> Result<Response, Refusal> {
     let Upserted { slug, version } = answer::read(&answered.body)?;
     let tag = products::tag(&answered.body)?;
     let created = version == 1;
-    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
+    let status = if created {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
     let mut response = (status, [(CONTENT_TYPE, JSON)], answered.body).into_response();
     let headers = response.headers_mut();
     headers.insert(ETAG, tag.value());
     if created {
         let location = format!("/api/v1/products/{slug}");
-        headers.insert(LOCATION, HeaderValue::try_from(location).expect("a slug is ASCII"));
+        headers.insert(
+            LOCATION,
+            HeaderValue::try_from(location).expect("a slug is ASCII"),
+        );
     }
     mark_replayed(headers, answered.replayed);
     Ok(response)
@@ -128,14 +147,20 @@ mod tests {
 
     #[test]
     fn the_path_says_which_product_it_is() {
-        assert_eq!(merged(r#"{"name":"Lamp"}"#).unwrap(), r#"{"name":"Lamp","slug":"lamp"}"#);
+        assert_eq!(
+            merged(r#"{"name":"Lamp"}"#).unwrap(),
+            r#"{"name":"Lamp","slug":"lamp"}"#
+        );
         let same = r#"{ "slug": "lamp" }"#;
         assert_eq!(merged(same).unwrap(), same, "it goes as it came");
         for other in [r#"{"slug":"sofa"}"#, r#"{"slug":7}"#] {
             assert!(matches!(merged(other), Err(Refusal::Invalid(_))), "{other}");
         }
         for broken in ["[]", "{", "", "\"lamp\""] {
-            assert!(matches!(merged(broken), Err(Refusal::MalformedJson(_))), "{broken}");
+            assert!(
+                matches!(merged(broken), Err(Refusal::MalformedJson(_))),
+                "{broken}"
+            );
         }
     }
 
@@ -143,13 +168,22 @@ mod tests {
     fn a_new_product_is_created_and_another_is_changed() {
         let answer = |version: i64| {
             let body = format!(r#"{{"slug":"lamp","version":{version}}}"#);
-            upserted(Answered { body: body.into(), replayed: false }).unwrap()
+            upserted(Answered {
+                body: body.into(),
+                replayed: false,
+            })
+            .unwrap()
         };
         let created = answer(1);
         assert_eq!(created.status(), StatusCode::CREATED);
         assert_eq!(created.headers()[LOCATION], "/api/v1/products/lamp");
         let changed = answer(2);
         assert_eq!(changed.status(), StatusCode::OK);
-        assert!(changed.headers()[ETAG].to_str().unwrap().starts_with("\"2."));
+        assert!(
+            changed.headers()[ETAG]
+                .to_str()
+                .unwrap()
+                .starts_with("\"2.")
+        );
     }
 }

@@ -21,13 +21,14 @@ use crate::{
     request::{Caller, JsonBody, Named, encode},
 };
 
-pub(crate) const ADJUST: Operation = Operation::new("adjustStock", "staff", "Correct what is on hand")
-    .explains("`delta` is added at `location`; `reason` is kept in the ledger.")
-    .takes(&[Parameter::IDEMPOTENCY_KEY])
-    .reads_as(adjustment)
-    .answers::<StockLevel>(200, "What there is now.")
-    .for_scope("stock:write")
-    .refuses(&[401, 403, 409, 422]);
+pub(crate) const ADJUST: Operation =
+    Operation::new("adjustStock", "staff", "Correct what is on hand")
+        .explains("`delta` is added at `location`; `reason` is kept in the ledger.")
+        .takes(&[Parameter::IDEMPOTENCY_KEY])
+        .reads_as(adjustment)
+        .answers::<StockLevel>(200, "What there is now.")
+        .for_scope("stock:write")
+        .refuses(&[401, 403, 409, 422]);
 
 pub(crate) async fn adjust(
     mut caller: Caller,
@@ -43,7 +44,10 @@ pub(crate) async fn adjust(
 /// The command has a SKU; here it stands in the path and nowhere else.
 fn with_sku(body: JsonBody, sku: &Sku) -> Result<Bytes, Refusal> {
     let mut command = body.into_object()?;
-    if command.insert("sku".to_owned(), sku.as_str().into()).is_some() {
+    if command
+        .insert("sku".to_owned(), sku.as_str().into())
+        .is_some()
+    {
         let error = FieldError::new("/sku", "unknown_field", "stands in the path, not here");
         return Err(Refusal::Invalid(vec![error]));
     }
@@ -53,7 +57,10 @@ fn with_sku(body: JsonBody, sku: &Sku) -> Result<Bytes, Refusal> {
 /// The command's schema without what the path says.
 fn adjustment(generator: &mut SchemaGenerator) -> Schema {
     let mut schema = AdjustStock::json_schema(generator);
-    if let Some(properties) = schema.get_mut("properties").and_then(|it| it.as_object_mut()) {
+    if let Some(properties) = schema
+        .get_mut("properties")
+        .and_then(|it| it.as_object_mut())
+    {
         properties.remove("sku");
     }
     if let Some(required) = schema.get_mut("required").and_then(|it| it.as_array_mut()) {
@@ -91,11 +98,16 @@ mod tests {
     #[test]
     fn the_sku_comes_from_the_path_alone() {
         let sku = Sku::parse("LAMP").unwrap();
-        let merged = |body: &'static str| {
-            with_sku(JsonBody(Bytes::from_static(body.as_bytes())), &sku)
-        };
-        assert_eq!(merged(r#"{"delta":1}"#).unwrap(), r#"{"delta":1,"sku":"LAMP"}"#);
-        assert!(matches!(merged(r#"{"sku":"LAMP"}"#), Err(Refusal::Invalid(_))));
+        let merged =
+            |body: &'static str| with_sku(JsonBody(Bytes::from_static(body.as_bytes())), &sku);
+        assert_eq!(
+            merged(r#"{"delta":1}"#).unwrap(),
+            r#"{"delta":1,"sku":"LAMP"}"#
+        );
+        assert!(matches!(
+            merged(r#"{"sku":"LAMP"}"#),
+            Err(Refusal::Invalid(_))
+        ));
         assert!(matches!(merged("1"), Err(Refusal::MalformedJson(_))));
     }
 }

@@ -24,7 +24,12 @@ pub(crate) async fn categories(
 ) -> Result<Response, Refusal> {
     params.finish()?;
     let body = caller.query(&ListCategories {}).await?;
-    Ok(answer::resource(&headers, &Tag::of(&body), Cache::Public, body))
+    Ok(answer::resource(
+        &headers,
+        &Tag::of(&body),
+        Cache::Public,
+        body,
+    ))
 }
 
 pub(crate) const SUGGEST: Operation = Operation::new("suggest", "catalogue", "Completions")
@@ -43,6 +48,15 @@ pub(crate) async fn suggest(
         params.refuse("q", "missing", "must say what has been typed so far");
     }
     params.finish()?;
-    let body = caller.query(&Suggest { q: q.unwrap_or_default() }).await?;
-    Ok(answer::resource(&headers, &Tag::of(&body), Cache::Public, body))
+    let body = caller
+        .query(&Suggest {
+            q: q.unwrap_or_default(),
+        })
+        .await?;
+    Ok(answer::resource(
+        &headers,
+        &Tag::of(&body),
+        Cache::Public,
+        body,
+    ))
 }

@@ -48,9 +48,20 @@ pub(crate) async fn watch(
     let following = caller.edge.orders.follow(id);
     let lookout = Lookout::new(&caller.edge.asker, LOOK_EVERY);
     let log = caller.query_for(&GetProgress { id, after: 0 }).await?;
-    let seen = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()?.trim().parse().ok());
+    let seen = headers
+        .get(LAST_EVENT_ID)
+        .and_then(|id| id.to_str().ok()?.trim().parse().ok());
     let told = Told::start(log.items, seen.unwrap_or_default());
-    Ok(sse::stream(OrderStream { caller, id, following, lookout, told }, place))
+    Ok(sse::stream(
+        OrderStream {
+            caller,
+            id,
+            following,
+            lookout,
+            told,
+        },
+        place,
+    ))
 }
 
 struct OrderStream {
@@ -87,7 +98,10 @@ impl sse::Source for OrderStream {
 impl OrderStream {
     /// If the worker is away now, the next look will tell.
     async fn look(&mut self) {
-        let query = GetProgress { id: self.id, after: self.told.heard };
+        let query = GetProgress {
+            id: self.id,
+            after: self.told.heard,
+        };
         if let Ok(log) = self.caller.query_for(&query).await {
             for progress in log.items {
                 self.told.hear(progress);
@@ -112,8 +126,16 @@ impl Told {
         let heard = log.last().map_or(0, |last| last.version);
         let seen = if seen > heard { 0 } else { seen };
         let status = log.last().map(|last| last.status);
-        let waiting = log.into_iter().filter(|progress| progress.version > seen).collect();
-        Self { waiting, heard, status, ended: false }
+        let waiting = log
+            .into_iter()
+            .filter(|progress| progress.version > seen)
+            .collect();
+        Self {
+            waiting,
+            heard,
+            status,
+            ended: false,
+        }
     }
 
     /// Takes what comes next or was known; says `false` where something is missing before it.
@@ -133,16 +155,26 @@ impl Told {
         if let Some(progress) = self.waiting.pop_front() {
             return Some(framed(&progress));
         }
-        let status = self.status.filter(|status| is_over(*status) && !self.ended)?;
+        let status = self
+            .status
+            .filter(|status| is_over(*status) && !self.ended)?;
         self.ended = true;
         let data = json!({ "status": status }).to_string();
-        Some(Event::default().event("done").id(self.heard.to_string()).data(data))
+        Some(
+            Event::default()
+                .event("done")
+                .id(self.heard.to_string())
+                .data(data),
+        )
     }
 }
 
 fn framed(progress: &OrderProgress) -> Event {
     let data = serde_json::to_string(progress).expect("a contract is plain data");
-    Event::default().event("order").id(progress.version.to_string()).data(data)
+    Event::default()
+        .event("order")
+        .id(progress.version.to_string())
+        .data(data)
 }
 
 /// Whether the checkout has come to its end, good or bad.
@@ -172,15 +204,24 @@ mod tests {
     }
 
     fn log() -> Vec<OrderProgress> {
-        vec![progress(1, OrderStatus::Placed), progress(2, OrderStatus::Reserved)]
+        vec![
+            progress(1, OrderStatus::Placed),
+            progress(2, OrderStatus::Reserved),
+        ]
     }
 
     async fn said(told: &mut Told) -> Vec<String> {
-        let events: Vec<_> = std::iter::from_fn(|| told.next()).map(Ok::<_, axum::Error>).collect();
-        let body = axum::response::sse::Sse::new(stream::iter(events)).into_response().into_body();
+        let events: Vec<_> = std::iter::from_fn(|| told.next())
+            .map(Ok::<_, axum::Error>)
+            .collect();
+        let body = axum::response::sse::Sse::new(stream::iter(events))
+            .into_response()
+            .into_body();
         let text = String::from_utf8(to_bytes(body, 10_000).await.unwrap().to_vec()).unwrap();
         let line = |event: &str, name: &str| {
-            let found = event.lines().find_map(|line| line.strip_prefix(name).map(str::to_owned));
+            let found = event
+                .lines()
+                .find_map(|line| line.strip_prefix(name).map(str::to_owned));
             found.unwrap_or_default()
         };
         text.split_terminator("\n\n")
@@ -203,13 +244,19 @@ mod tests {
         let mut over = log();
         over.push(progress(3, OrderStatus::Rejected));
         assert_eq!(said(&mut Told::start(over, 3)).await, ["done 3"]);
-        assert_eq!(said(&mut Told::start(log(), 99)).await, ["order 1", "order 2"]);
+        assert_eq!(
+            said(&mut Told::start(log(), 99)).await,
+            ["order 1", "order 2"]
+        );
     }
 
     #[tokio::test]
     async fn a_gap_is_noticed_and_repeats_are_not_told() {
         let mut told = Told::start(log(), 2);
-        assert!(!told.hear(progress(4, OrderStatus::Confirmed)), "3 is missing");
+        assert!(
+            !told.hear(progress(4, OrderStatus::Confirmed)),
+            "3 is missing"
+        );
         assert!(told.hear(progress(2, OrderStatus::Reserved)));
         assert!(told.hear(progress(3, OrderStatus::Reserved)));
         assert!(told.hear(progress(4, OrderStatus::Confirmed)));

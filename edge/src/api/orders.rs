@@ -45,10 +45,16 @@ pub(crate) const PLACE: Operation = Operation::new("placeOrder", "orders", "Plac
     )
     .takes(&[
         Parameter::IDEMPOTENCY_KEY.required(),
-        Parameter::header("Prefer", "`wait=N`: hold the answer for up to N seconds, at most 10."),
+        Parameter::header(
+            "Prefer",
+            "`wait=N`: hold the answer for up to N seconds, at most 10.",
+        ),
     ])
     .reads::<PlaceOrder>()
-    .answers::<AcceptedOrder>(202, "The order, and once the token with which a guest sees it.")
+    .answers::<AcceptedOrder>(
+        202,
+        "The order, and once the token with which a guest sees it.",
+    )
     .refuses(&[409, 422]);
 
 pub(crate) async fn place(
@@ -81,7 +87,10 @@ pub(crate) async fn place(
     headers.insert(LOCATION, location(id));
     if let Some(wait) = wait {
         let applied = format!("wait={}", wait.as_secs());
-        headers.insert(PREFERENCE_APPLIED, applied.parse().expect("digits are a header value"));
+        headers.insert(
+            PREFERENCE_APPLIED,
+            applied.parse().expect("digits are a header value"),
+        );
     }
     mark_replayed(headers, replayed);
     Ok(response)
@@ -137,7 +146,9 @@ fn id_of(answered: &Answered) -> Result<OrderId, Refusal> {
 }
 
 fn location(id: OrderId) -> HeaderValue {
-    format!("/api/v1/orders/{id}").parse().expect("an id is a header value")
+    format!("/api/v1/orders/{id}")
+        .parse()
+        .expect("an id is a header value")
 }
 
 pub(crate) fn mark_replayed(headers: &mut HeaderMap, replayed: bool) {
@@ -148,13 +159,21 @@ pub(crate) fn mark_replayed(headers: &mut HeaderMap, replayed: bool) {
 
 /// `Prefer: wait=N` (RFC 7240). What cannot be read was only a preference.
 fn wait_preferred(headers: &HeaderMap) -> Option<Duration> {
-    let preferences = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
-    let seconds = preferences.flat_map(|value| value.split(',')).find_map(|preference| {
-        let preference = preference.split(';').next().unwrap_or_default();
-        let (name, value) = preference.split_once('=')?;
-        let value = value.trim().trim_matches('"');
-        name.trim().eq_ignore_ascii_case("wait").then(|| value.parse::<u64>().ok()).flatten()
-    })?;
+    let preferences = headers
+        .get_all(PREFER)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let seconds = preferences
+        .flat_map(|value| value.split(','))
+        .find_map(|preference| {
+            let preference = preference.split(';').next().unwrap_or_default();
+            let (name, value) = preference.split_once('=')?;
+            let value = value.trim().trim_matches('"');
+            name.trim()
+                .eq_ignore_ascii_case("wait")
+                .then(|| value.parse::<u64>().ok())
+                .flatten()
+        })?;
     Some(Duration::from_secs(seconds).min(WAIT_MAX))
 }
 
@@ -172,7 +191,12 @@ pub(crate) async fn get(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let body = caller.query(&GetOrder { id: OrderId(id) }).await?;
-    Ok(answer::resource(&headers, &Tag::of(&body), Cache::Private, body))
+    Ok(answer::resource(
+        &headers,
+        &Tag::of(&body),
+        Cache::Private,
+        body,
+    ))
 }
 
 pub(crate) const LIST: Operation = Operation::new("listOrders", "orders", "The caller's orders")
@@ -207,7 +231,9 @@ pub(crate) async fn cancel(
     Named(id): Named<Uuid>,
     NoBody: NoBody,
 ) -> Result<Response, Refusal> {
-    let answered = caller.command::<CancelOrder>(encode(&CancelOrder { id: OrderId(id) })).await?;
+    let answered = caller
+        .command::<CancelOrder>(encode(&CancelOrder { id: OrderId(id) }))
+        .await?;
     let mut response = answer::json(StatusCode::OK, answered.body);
     mark_replayed(response.headers_mut(), answered.replayed);
     Ok(response)
@@ -223,7 +249,10 @@ mod tests {
     use super::*;
 
     fn preferred(values: &[&str]) -> Option<u64> {
-        let headers = values.iter().map(|value| (PREFER, value.parse().unwrap())).collect();
+        let headers = values
+            .iter()
+            .map(|value| (PREFER, value.parse().unwrap()))
+            .collect();
         wait_preferred(&headers).map(|wait| wait.as_secs())
     }
 
@@ -231,14 +260,24 @@ mod tests {
     fn a_wait_is_read_out_of_any_preferences_and_has_a_limit() {
         assert_eq!(preferred(&["wait=5"]), Some(5));
         assert_eq!(preferred(&["respond-async, Wait = 3"]), Some(3));
-        assert_eq!(preferred(&["handling=lenient", "wait=\"2\"; foo=bar"]), Some(2));
+        assert_eq!(
+            preferred(&["handling=lenient", "wait=\"2\"; foo=bar"]),
+            Some(2)
+        );
         assert_eq!(preferred(&["wait=100000"]), Some(10));
         assert_eq!(preferred(&["wait=0"]), Some(0));
     }
 
     #[test]
     fn a_preference_that_cannot_be_read_is_none() {
-        for values in [&[][..], &["wait"], &["wait=-1"], &["wait=1.5"], &["waiting=5"], &["wait="]] {
+        for values in [
+            &[][..],
+            &["wait"],
+            &["wait=-1"],
+            &["wait=1.5"],
+            &["waiting=5"],
+            &["wait="],
+        ] {
             assert_eq!(preferred(values), None, "{values:?}");
         }
     }

@@ -5,6 +5,7 @@ use axum::{
     http::{HeaderMap, Uri},
     response::Response,
 };
+use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use shopzen_contracts::{
     Slug,
@@ -23,12 +24,22 @@ pub(crate) const LIST: Operation = Operation::new("listProducts", "catalogue", "
     .explains("The products that match every filter. Prices are in minor units, tax included.")
     .takes(&[
         Parameter::query::<String>("q", "Words to search for."),
-        Parameter::query::<String>("category", "A category's slug; its descendants are included."),
+        Parameter::query::<String>(
+            "category",
+            "A category's slug; its descendants are included.",
+        ),
         Parameter::query::<String>("brand", "A brand's name."),
         Parameter::query::<i64>("min_price", "In minor units."),
         Parameter::query::<i64>("max_price", "In minor units."),
-        Parameter::query::<bool>("in_stock", "Only what can be bought now, or only what cannot."),
-        Parameter::family("option", "`option.<name>=<value>`: only products with that variant."),
+        Parameter::query::<bool>(
+            "in_stock",
+            "Only what can be bought now, or only what cannot.",
+        ),
+        Parameter::family(
+            "options",
+            "Only products with such a variant: `option.color=red`.",
+            options,
+        ),
         Parameter::query::<Sort>("sort", "The order; `relevance` where it is absent."),
         Parameter::query::<bool>("facets", "Whether to count the values of the filters."),
         Parameter::LIMIT,
@@ -36,6 +47,14 @@ pub(crate) const LIST: Operation = Operation::new("listProducts", "catalogue", "
     ])
     .answers::<ProductPage>(200, "A page of products.")
     .is_list();
+
+fn options(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "propertyNames": { "pattern": "^option[.]" },
+        "additionalProperties": { "type": "string" },
+    })
+}
 
 pub(crate) async fn list(
     caller: Caller,
@@ -57,7 +76,9 @@ fn filter(mut params: Params) -> Result<ListProducts, Refusal> {
         in_stock: params.parsed("in_stock", "must be true or false"),
         options: params.prefixed("option."),
         sort: params.one_of("sort").unwrap_or_default(),
-        facets: params.parsed("facets", "must be true or false").unwrap_or_default(),
+        facets: params
+            .parsed("facets", "must be true or false")
+            .unwrap_or_default(),
         limit: params.limit(),
         cursor: params.text("cursor"),
     };
@@ -76,8 +97,17 @@ pub(crate) async fn get(
     Named(id_or_slug): Named<Slug>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let body = caller.query(&GetProduct { id_or_slug: id_or_slug.into() }).await?;
-    Ok(answer::resource(&headers, &tag(&body)?, Cache::Public, body))
+    let body = caller
+        .query(&GetProduct {
+            id_or_slug: id_or_slug.into(),
+        })
+        .await?;
+    Ok(answer::resource(
+        &headers,
+        &tag(&body)?,
+        Cache::Public,
+        body,
+    ))
 }
 
 /// What `If-Match` brings back when staff change the product.
@@ -113,7 +143,9 @@ mod tests {
     #[test]
     fn a_filter_that_is_not_known_is_refused() {
         let refused = filter(Params::parse("colour=red&in_stock=yes").unwrap()).unwrap_err();
-        let Refusal::Invalid(errors) = refused else { panic!("{refused:?}") };
+        let Refusal::Invalid(errors) = refused else {
+            panic!("{refused:?}")
+        };
         let pointers: Vec<&str> = errors.iter().map(|error| error.pointer.as_str()).collect();
         assert_eq!(pointers, ["/in_stock", "/colour"]);
     }

@@ -22,14 +22,21 @@ pub(crate) const GET: Operation = Operation::new("getStock", "stock", "Availabil
 
 pub(crate) async fn get(caller: Caller, params: Params) -> Result<Response, Refusal> {
     let skus = skus(params, GetLevels::SKUS_MAX)?;
-    Ok(answer::json(StatusCode::OK, caller.query(&GetLevels { skus }).await?))
+    Ok(answer::json(
+        StatusCode::OK,
+        caller.query(&GetLevels { skus }).await?,
+    ))
 }
 
 /// The parameter `sku`, said once for each.
 pub(crate) fn skus(mut params: Params, count_max: usize) -> Result<Vec<Sku>, Refusal> {
     let texts = params.all("sku");
     if !(1..=count_max).contains(&texts.len()) {
-        params.refuse("sku", "invalid", &format!("must be there 1 to {count_max} times"));
+        params.refuse(
+            "sku",
+            "invalid",
+            &format!("must be there 1 to {count_max} times"),
+        );
     }
     let mut skus = Vec::with_capacity(texts.len().min(count_max));
     for text in texts.into_iter().take(count_max) {
@@ -54,12 +61,21 @@ mod tests {
     #[test]
     fn skus_are_read_once_each() {
         let skus = read("sku=A&sku=B-1&sku=A").unwrap();
-        assert_eq!(skus.iter().map(Sku::as_str).collect::<Vec<_>>(), ["A", "B-1"]);
+        assert_eq!(
+            skus.iter().map(Sku::as_str).collect::<Vec<_>>(),
+            ["A", "B-1"]
+        );
     }
 
     #[test]
     fn none_too_many_and_impossible_skus_are_refused() {
-        for query in ["", "sku=", "sku=A&sku=B&sku=C&sku=D", "sku=a%20b", "sku=A&x=1"] {
+        for query in [
+            "",
+            "sku=",
+            "sku=A&sku=B&sku=C&sku=D",
+            "sku=a%20b",
+            "sku=A&x=1",
+        ] {
             assert!(matches!(read(query), Err(Refusal::Invalid(_))), "{query}");
         }
     }

@@ -54,7 +54,16 @@ pub(crate) async fn watch(
     let mut present = Present::default();
     let levels = caller.query_for(&GetLevels { skus: skus.clone() }).await?;
     present.look_at(levels.items);
-    Ok(sse::stream(StockStream { caller, skus, changes, lookout, present }, place))
+    Ok(sse::stream(
+        StockStream {
+            caller,
+            skus,
+            changes,
+            lookout,
+            present,
+        },
+        place,
+    ))
 }
 
 struct StockStream {
@@ -87,7 +96,9 @@ impl sse::Source for StockStream {
 impl StockStream {
     /// If the worker is away now, the next look will tell.
     async fn look(&mut self) {
-        let query = GetLevels { skus: self.skus.clone() };
+        let query = GetLevels {
+            skus: self.skus.clone(),
+        };
         if let Ok(levels) = self.caller.query_for(&query).await {
             self.present.look_at(levels.items);
         }
@@ -96,7 +107,10 @@ impl StockStream {
 
 fn framed(number: u64, event: &StockEvent) -> Event {
     let data = serde_json::to_string(event).expect("it is plain data");
-    Event::default().event("stock").id(number.to_string()).data(data)
+    Event::default()
+        .event("stock")
+        .id(number.to_string())
+        .data(data)
 }
 
 /// What the watcher has been told, and what is still to be said.
@@ -148,11 +162,19 @@ mod tests {
     }
 
     fn level(text: &str, available: i64) -> Level {
-        Level { sku: sku(text), available, backorderable: false }
+        Level {
+            sku: sku(text),
+            available,
+            backorderable: false,
+        }
     }
 
     fn change(text: &str, available: i64, version: i64) -> Availability {
-        Availability { sku: sku(text), available, version }
+        Availability {
+            sku: sku(text),
+            available,
+            version,
+        }
     }
 
     fn said(present: &mut Present) -> Vec<(u64, String, i64)> {
@@ -166,7 +188,10 @@ mod tests {
         let mut present = Present::default();
         let skus = [sku("A"), sku("B")];
         present.look_at(vec![level("A", 5), level("B", 0)]);
-        assert_eq!(said(&mut present), [(1, "A".to_owned(), 5), (2, "B".to_owned(), 0)]);
+        assert_eq!(
+            said(&mut present),
+            [(1, "A".to_owned(), 5), (2, "B".to_owned(), 0)]
+        );
         present.change(&skus, &[change("A", 4, 2), change("C", 1, 9)]);
         assert_eq!(said(&mut present), [(3, "A".to_owned(), 4)]);
     }

@@ -17,8 +17,12 @@ use crate::{
 };
 
 /// Who publishes events about an order.
-const SERVICES: [Service; 4] =
-    [Service::Orders, Service::Stock, Service::Payments, Service::Notify];
+const SERVICES: [Service; 4] = [
+    Service::Orders,
+    Service::Stock,
+    Service::Payments,
+    Service::Notify,
+];
 
 /// Every event of an order, the first first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -53,7 +57,10 @@ pub(crate) const GET: Operation = Operation::new("getTimeline", "orders", "An or
 pub(crate) async fn get(caller: Caller, Named(id): Named<Uuid>) -> Result<Response, Refusal> {
     orders::check_access(&caller, OrderId(id)).await?;
     let histories = SERVICES.map(async |service| {
-        (service, caller.edge.asker.history(service, id, &caller.asking).await)
+        (
+            service,
+            caller.edge.asker.history(service, id, &caller.asking).await,
+        )
     });
     let mut entries = Vec::new();
     let mut missing = Vec::new();
@@ -66,7 +73,10 @@ pub(crate) async fn get(caller: Caller, Named(id): Named<Uuid>) -> Result<Respon
             }
         }
     }
-    let timeline = Timeline { items: in_order(entries), missing };
+    let timeline = Timeline {
+        items: in_order(entries),
+        missing,
+    };
     Ok(answer::json(StatusCode::OK, encode(&timeline)))
 }
 
@@ -102,7 +112,10 @@ mod tests {
             attempt: 1,
         };
         let steps = in_order(vec![entry(3, 2), entry(2, 1), entry(1, 2)]);
-        let seen: Vec<_> = steps.iter().map(|s| (s.number, s.event_id.as_u128())).collect();
+        let seen: Vec<_> = steps
+            .iter()
+            .map(|s| (s.number, s.event_id.as_u128()))
+            .collect();
         assert_eq!(seen, [(1, 2), (2, 1), (3, 3)]);
     }
 }

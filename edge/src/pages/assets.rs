@@ -86,7 +86,15 @@ mod tests {
         assert!(matches!(find(hashed), Some((_, Cache::Immutable))));
         assert!(matches!(find("shop.css"), Some((_, Cache::Briefly))));
         assert!(find("shop.000000000000.css").is_none());
-        for path in ["", ".", "..", "../Cargo.toml", "shop", "/etc/passwd", "shop.css/"] {
+        for path in [
+            "",
+            ".",
+            "..",
+            "../Cargo.toml",
+            "shop",
+            "/etc/passwd",
+            "shop.css/",
+        ] {
             assert!(find(path).is_none(), "{path}");
         }
     }
@@ -94,7 +102,11 @@ mod tests {
     #[test]
     fn drawings_are_served_as_pictures() {
         for name in Files::iter().filter(|name| name.ends_with(".svg")) {
-            assert_eq!(Files::get(&name).unwrap().metadata.mimetype(), "image/svg+xml", "{name}");
+            assert_eq!(
+                Files::get(&name).unwrap().metadata.mimetype(),
+                "image/svg+xml",
+                "{name}"
+            );
         }
     }
 }

@@ -28,7 +28,12 @@ const CSP: HeaderValue = HeaderValue::from_static(
 );
 
 pub(crate) async fn openapi(headers: HeaderMap) -> Response {
-    answer::resource(&headers, &Tag::of(&DOCUMENT), Cache::Public, DOCUMENT.clone())
+    answer::resource(
+        &headers,
+        &Tag::of(&DOCUMENT),
+        Cache::Public,
+        DOCUMENT.clone(),
+    )
 }
 
 #[derive(Template)]
@@ -43,7 +48,11 @@ pub(crate) async fn show() -> Result<Response, Refusal> {
 
 static SWAGGER: LazyLock<Arc<Config<'static>>> = LazyLock::new(|| {
     // No validator: it would be somebody else's server.
-    Arc::new(Config::from("/api/openapi.json").validator_url("none").try_it_out_enabled(true))
+    Arc::new(
+        Config::from("/api/openapi.json")
+            .validator_url("none")
+            .try_it_out_enabled(true),
+    )
 });
 
 /// A file of Swagger UI.
@@ -56,8 +65,13 @@ pub(crate) async fn file(
         tracing::error!(%error, "a file of Swagger UI cannot be served");
         Refusal::Internal
     })?;
-    let file = served.filter(|_| name != "index.html").ok_or(Refusal::NotFound)?;
-    let content_type = file.content_type.parse::<HeaderValue>().map_err(|_| Refusal::Internal)?;
+    let file = served
+        .filter(|_| name != "index.html")
+        .ok_or(Refusal::NotFound)?;
+    let content_type = file
+        .content_type
+        .parse::<HeaderValue>()
+        .map_err(|_| Refusal::Internal)?;
     let body = Bytes::from(file.bytes.into_owned());
     let tag = Tag::of(&body);
     let mut response = if tag.is_in(&headers) {
@@ -66,6 +80,8 @@ pub(crate) async fn file(
         ([(CONTENT_TYPE, content_type)], body).into_response()
     };
     response.headers_mut().insert(ETAG, tag.value());
-    response.headers_mut().insert(CACHE_CONTROL, Cache::Public.value());
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, Cache::Public.value());
     Ok(response)
 }

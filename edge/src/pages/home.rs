@@ -64,7 +64,10 @@ pub(crate) async fn show(caller: Caller, mut params: Params) -> Result<Response,
         caller.query_for(&ListCategories {}),
     );
     let products = products?;
-    let (q, category) = (filter.q.unwrap_or_default(), filter.category.unwrap_or_default());
+    let (q, category) = (
+        filter.q.unwrap_or_default(),
+        filter.category.unwrap_or_default(),
+    );
     let next = products.next_cursor.map(|cursor| {
         let kept = [("q", &q), ("category", &category)]
             .into_iter()
@@ -91,7 +94,11 @@ fn tabs(categories: Vec<Category>) -> Vec<Tab> {
         slug: category.slug.into(),
         count: category.product_count,
     };
-    categories.into_iter().take(CATEGORIES_MAX).map(tab).collect()
+    categories
+        .into_iter()
+        .take(CATEGORIES_MAX)
+        .map(tab)
+        .collect()
 }
 
 impl From<ProductSummary> for Card {
@@ -101,7 +108,10 @@ impl From<ProductSummary> for Card {
         let picture = product.image.filter(|image| may_be_shown(&image.url));
         Self {
             slug: product.slug.into(),
-            picture: picture.map(|image| Picture { url: image.url, alt: image.alt }),
+            picture: picture.map(|image| Picture {
+                url: image.url,
+                alt: image.alt,
+            }),
             name: product.name,
             price: product.price_from.to_string(),
             availability: match product.available {
@@ -125,7 +135,10 @@ mod tests {
             id: ProductId(Uuid::from_u128(1)),
             slug: Slug::parse("lamp").unwrap(),
             name: "<b>Lamp</b> & \"more\"".to_owned(),
-            image: image.map(|url| Image { url: url.to_owned(), alt: "A lamp".to_owned() }),
+            image: image.map(|url| Image {
+                url: url.to_owned(),
+                alt: "A lamp".to_owned(),
+            }),
             price_from: Money::new(1299, Currency::EUR),
             available,
         }
@@ -147,7 +160,10 @@ mod tests {
     #[test]
     fn what_people_wrote_is_text_and_never_markup() {
         let html = rendered(vec![summary(Some("/assets/demo/x.svg\" onerror=\"1"), 9)]);
-        assert!(!html.contains("<script") && !html.contains("<b>Lamp"), "{html}");
+        assert!(
+            !html.contains("<script") && !html.contains("<b>Lamp"),
+            "{html}"
+        );
         assert!(!html.contains("\" onerror"), "{html}");
         assert!(html.contains("12.99 EUR"), "{html}");
     }
@@ -161,9 +177,17 @@ mod tests {
 
     #[test]
     fn a_picture_that_browsers_would_not_load_is_left_out() {
-        for url in ["http://example.com/a.png", "javascript:alert(1)", "data:image/png,"] {
+        for url in [
+            "http://example.com/a.png",
+            "javascript:alert(1)",
+            "data:image/png,",
+        ] {
             assert!(Card::from(summary(Some(url), 1)).picture.is_none(), "{url}");
         }
-        assert!(Card::from(summary(Some("https://example.com/a.png"), 1)).picture.is_some());
+        assert!(
+            Card::from(summary(Some("https://example.com/a.png"), 1))
+                .picture
+                .is_some()
+        );
     }
 }

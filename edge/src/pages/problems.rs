@@ -19,12 +19,18 @@ struct Problems {
 }
 
 pub(crate) async fn list() -> Result<Response, Refusal> {
-    super::page(&Problems { style_sheet: &STYLE_SHEET, codes: CODES })
+    super::page(&Problems {
+        style_sheet: &STYLE_SHEET,
+        codes: CODES,
+    })
 }
 
 pub(crate) async fn show(Named(code): Named<String>) -> Result<Response, Refusal> {
     let code = codes::find(&code).ok_or(Refusal::NotFound)?;
-    super::page(&Problems { style_sheet: &STYLE_SHEET, codes: std::slice::from_ref(code) })
+    super::page(&Problems {
+        style_sheet: &STYLE_SHEET,
+        codes: std::slice::from_ref(code),
+    })
 }
 
 /// The page for somebody who wanted a page.
@@ -39,6 +45,11 @@ struct Refused<'p> {
 /// A refusal as a page: its content type and its text.
 pub(crate) fn of_problem(problem: &Problem) -> Option<(HeaderValue, String)> {
     let trace_id = problem.trace_id.as_deref().unwrap_or_default();
-    let page = Refused { style_sheet: &STYLE_SHEET, problem, trace_id }.render();
+    let page = Refused {
+        style_sheet: &STYLE_SHEET,
+        problem,
+        trace_id,
+    }
+    .render();
     page.ok().map(|page| (super::HTML, page))
 }

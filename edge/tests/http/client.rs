@@ -10,7 +10,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     task::JoinHandle,
-    time::timeout,
+    time::{interval, timeout},
 };
 
 /// No answer may take longer.
@@ -25,18 +25,33 @@ pub(crate) struct Shop {
 impl Shop {
     /// Without limits, as most tests ask a lot.
     pub(crate) async fn open() -> Self {
-        Self::with(Config { limits: Limits { enabled: false, ..Limits::default() }, ..Config::default() })
-            .await
+        Self::with(Config {
+            limits: Limits {
+                enabled: false,
+                ..Limits::default()
+            },
+            ..Config::default()
+        })
+        .await
     }
 
     pub(crate) async fn with(config: Config) -> Self {
-        let url = tokio::task::spawn_blocking(|| servers().nats_url()).await.unwrap();
+        let url = tokio::task::spawn_blocking(|| servers().nats_url())
+            .await
+            .unwrap();
         Self::at(config, url).await
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the test waits for it by its handle")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the test waits for it by its handle"
+    )]
     pub(crate) async fn at(config: Config, nats_url: String) -> Self {
-        let login = NatsLogin { url: nats_url, user: "test".into(), password: Secret::new("") };
+        let login = NatsLogin {
+            url: nats_url,
+            user: "test".into(),
+            password: Secret::new(""),
+        };
         let bus = Bus::connect(&login).await.unwrap();
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -45,16 +60,15 @@ impl Shop {
             let process = process.clone();
             async move { shopzen_edge::run(config, listener, bus, &process).await }
         });
-        Self { address, process, served }
+        Self {
+            address,
+            process,
+            served,
+        }
     }
 
     /// Sends bytes, and reads until the edge closes.
     pub(crate) async fn send(&self, bytes: impl AsRef<[u8]>) -> Answer {
-        self.try_send(bytes).await.expect("there is an answer")
-    }
-
-    /// The same, where the edge may close without a word.
-    pub(crate) async fn try_send(&self, bytes: impl AsRef<[u8]>) -> Option<Answer> {
         let stream = TcpStream::connect(self.address).await.unwrap();
         let (mut read, mut write) = stream.into_split();
         let mut answer = Vec::new();
@@ -64,8 +78,10 @@ impl Shop {
             let received = async { read.read_to_end(&mut answer).await };
             let _ = tokio::join!(sent, received);
         };
-        timeout(PATIENCE, talk).await.expect("the edge answers and closes in time");
-        Answer::parse(&answer)
+        timeout(PATIENCE, talk)
+            .await
+            .expect("the edge answers and closes in time");
+        Answer::parse(&answer).expect("there is an answer")
     }
 
     pub(crate) async fn get(&self, target: &str) -> Answer {
@@ -79,7 +95,8 @@ impl Shop {
         headers: &[(&str, &str)],
         body: &str,
     ) -> Answer {
-        let mut head = format!("{method} {target} HTTP/1.1\r\nhost: shop.test\r\nconnection: close\r\n");
+        let mut head =
+            format!("{method} {target} HTTP/1.1\r\nhost: shop.test\r\nconnection: close\r\n");
         for (name, value) in headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
@@ -90,6 +107,19 @@ impl Shop {
     }
 }
 
+/// Waits for a condition, and lets others work in between.
+pub(crate) async fn eventually(mut condition: impl AsyncFnMut() -> bool) {
+    let mut tick = interval(Duration::from_millis(20));
+    let wait = async {
+        while !condition().await {
+            tick.tick().await;
+        }
+    };
+    timeout(PATIENCE, wait)
+        .await
+        .expect("it comes true in time");
+}
+
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -98,24 +128,33 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// The last answer in what was received.
     fn parse(bytes: &[u8]) -> Option<Self> {
-        let text = String::from_utf8_lossy(bytes);
-        let start = text.rfind("HTTP/1.1 ").filter(|_| bytes.starts_with(b"HTTP/1.1 "))?;
-        let (head, _) = text[start..].split_once("\r\n\r\n")?;
-        let at = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
+        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
+        let head = std::str::from_utf8(&bytes[..end]).expect("a head is ASCII");
         let mut lines = head.lines();
-        let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
-        let headers: BTreeMap<String, String> = lines
+        let status = lines
+            .next()?
+            .strip_prefix("HTTP/1.1 ")?
+            .split(' ')
+            .next()?
+            .parse()
+            .ok()?;
+        let headers = lines
             .filter_map(|line| line.split_once(": "))
             .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
             .collect();
-        let body = if start == 0 { bytes[at..].to_vec() } else { text[start + head.len() + 4..].into() };
-        Some(Self { status, headers, body })
+        Some(Self {
+            status,
+            headers,
+            body: bytes[end + 4..].to_vec(),
+        })
     }
 
     pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map(String::as_str).unwrap_or_default()
+        self.headers
+            .get(name)
+            .map(String::as_str)
+            .unwrap_or_default()
     }
 
     pub(crate) fn text(&self) -> String {
@@ -125,11 +164,18 @@ impl Answer {
     /// The body of a refusal, after all that every refusal must have was found.
     #[track_caller]
     pub(crate) fn problem(&self) -> Value {
-        assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
+        assert_eq!(
+            self.header("content-type"),
+            "application/problem+json",
+            "{self:?}"
+        );
         let problem: Value = serde_json::from_slice(&self.body).expect("a problem is JSON");
         assert_eq!(problem["status"], self.status, "{problem}");
         assert_eq!(problem["trace_id"], self.header("request-id"), "{problem}");
-        assert_eq!(problem["type"], format!("/docs/problems/{}", problem["code"].as_str().unwrap()));
+        assert_eq!(
+            problem["type"],
+            format!("/docs/problems/{}", problem["code"].as_str().unwrap())
+        );
         for member in ["title", "detail"] {
             assert!(!problem[member].as_str().unwrap().is_empty(), "{problem}");
         }

@@ -7,16 +7,19 @@ use std::{
 
 use shopzen_edge::{Config, Limits};
 use shopzen_test_servers::{free_port, servers};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::net::TcpStream;
 
-use crate::client::Shop;
+use crate::client::{Shop, eventually};
 
 const ID: &str = "019376a0-0000-7000-8000-000000000000";
 
 #[tokio::test]
 async fn a_worker_that_is_away_is_503_within_2_s_on_every_call() {
     let shop = Shop::open().await;
-    let json = [("content-type", "application/json"), ("idempotency-key", "k")];
+    let json = [
+        ("content-type", "application/json"),
+        ("idempotency-key", "k"),
+    ];
     let calls: [(&str, String, &str); 16] = [
         ("GET", "/".into(), ""),
         ("GET", "/api/v1/products?q=lamp&option.color=red".into(), ""),
@@ -33,7 +36,11 @@ async fn a_worker_that_is_away_is_503_within_2_s_on_every_call() {
         ("POST", format!("/api/v1/orders/{ID}/cancel"), ""),
         ("PUT", "/api/v1/admin/products/lamp".into(), "{}"),
         ("POST", "/api/v1/admin/stock/LAMP/adjustments".into(), "{}"),
-        ("GET", "/api/v1/admin/stock/LAMP/movements?limit=5".into(), ""),
+        (
+            "GET",
+            "/api/v1/admin/stock/LAMP/movements?limit=5".into(),
+            "",
+        ),
     ];
     for (method, target, body) in calls {
         let began = Instant::now();
@@ -51,7 +58,10 @@ async fn an_order_needs_an_idempotency_key_before_anybody_is_asked() {
     let shop = Shop::open().await;
     let json = [("content-type", "application/json")];
     let answer = shop.request("POST", "/api/v1/orders", &json, "{}").await;
-    assert_eq!((answer.status, answer.code().as_str()), (400, "idempotency_key_required"));
+    assert_eq!(
+        (answer.status, answer.code().as_str()),
+        (400, "idempotency_key_required")
+    );
 }
 
 #[tokio::test]
@@ -59,7 +69,10 @@ async fn a_browser_is_told_on_a_page_and_a_program_in_json() {
     let shop = Shop::open().await;
     let html = [("accept", "text/html,application/xhtml+xml,*/*;q=0.8")];
     let page = shop.request("GET", "/", &html, "").await;
-    assert_eq!((page.status, page.header("content-type")), (503, "text/html; charset=utf-8"));
+    assert_eq!(
+        (page.status, page.header("content-type")),
+        (503, "text/html; charset=utf-8")
+    );
     assert!(page.text().contains(page.header("request-id")));
     let api = shop.request("GET", "/api/v1/products", &html, "").await;
     assert_eq!(api.code(), "temporarily_unavailable");
@@ -68,27 +81,54 @@ async fn a_browser_is_told_on_a_page_and_a_program_in_json() {
 #[tokio::test]
 async fn without_nats_the_answer_is_503_at_once_and_health_says_why() {
     let port = free_port().unwrap();
-    let nats_server =
-        tokio::task::spawn_blocking(|| servers().tools().nats_server.clone()).await.unwrap();
+    let nats_server = tokio::task::spawn_blocking(|| servers().tools().nats_server.clone())
+        .await
+        .unwrap();
     let mut nats = Command::new(nats_server)
         .args(["-a", "127.0.0.1", "-p", &port.to_string()])
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let reachable = async { while TcpStream::connect(("127.0.0.1", port)).await.is_err() {} };
-    timeout(Duration::from_secs(30), reachable).await.unwrap();
-    let config = Config { limits: Limits { enabled: false, ..Limits::default() }, ..Config::default() };
+    eventually(async || TcpStream::connect(("127.0.0.1", port)).await.is_ok()).await;
+    let config = Config {
+        limits: Limits {
+            enabled: false,
+            ..Limits::default()
+        },
+        ..Config::default()
+    };
     let shop = Shop::at(config, format!("nats://127.0.0.1:{port}")).await;
-    assert!(shop.process.health.check().await.iter().all(|check| check.ok));
+    assert!(
+        shop.process
+            .health
+            .check()
+            .await
+            .iter()
+            .all(|check| check.ok)
+    );
 
     nats.kill().unwrap();
     nats.wait().unwrap();
-    let unwell = async { while shop.process.health.check().await.iter().all(|check| check.ok) {} };
-    timeout(Duration::from_secs(10), unwell).await.unwrap();
+    eventually(async || {
+        shop.process
+            .health
+            .check()
+            .await
+            .iter()
+            .any(|check| !check.ok)
+    })
+    .await;
     let checks = shop.process.health.check().await;
     assert_eq!(checks[0].name, "edge: nats");
     let began = Instant::now();
-    assert_eq!(shop.get("/api/v1/products").await.code(), "temporarily_unavailable");
+    assert_eq!(
+        shop.get("/api/v1/products").await.code(),
+        "temporarily_unavailable"
+    );
     assert!(began.elapsed() < Duration::from_secs(1));
-    assert_eq!(shop.get("/docs/problems").await.status, 200, "what needs no worker is served");
+    assert_eq!(
+        shop.get("/docs/problems").await.status,
+        200,
+        "what needs no worker is served"
+    );
 }

@@ -21,8 +21,11 @@ async fn every_documented_call_is_served_and_says_its_methods() {
             .replace("{sku}", "LAMP");
         let options = shop.request("OPTIONS", &target, &[], "").await;
         assert_eq!(options.status, 204, "{path}");
-        let mut allowed: Vec<String> =
-            options.header("allow").split(", ").map(str::to_ascii_lowercase).collect();
+        let mut allowed: Vec<String> = options
+            .header("allow")
+            .split(", ")
+            .map(str::to_ascii_lowercase)
+            .collect();
         allowed.retain(|method| method != "options" && method != "head");
         let documented: Vec<&String> = item.as_object().unwrap().keys().collect();
         assert_eq!(allowed.iter().collect::<Vec<_>>(), documented, "{path}");
@@ -34,10 +37,16 @@ async fn the_documentation_works_without_any_other_server() {
     let shop = Shop::open().await;
     let page = shop.get("/docs").await;
     assert_eq!(page.status, 200);
-    assert!(page.header("content-security-policy").contains("script-src 'self'"));
+    assert!(
+        page.header("content-security-policy")
+            .contains("script-src 'self'")
+    );
     let html = page.text();
     assert!(!html.contains("http"), "nothing is loaded from elsewhere");
-    let addresses = html.split('"').filter(|text| text.starts_with("/docs/")).collect::<Vec<_>>();
+    let addresses = html
+        .split('"')
+        .filter(|text| text.starts_with("/docs/"))
+        .collect::<Vec<_>>();
     assert!(addresses.len() >= 5, "{addresses:?}");
     for address in addresses {
         let file = shop.get(address).await;
@@ -47,7 +56,11 @@ async fn the_documentation_works_without_any_other_server() {
             Some("js") => "text/javascript",
             _ => "image/png",
         };
-        assert!(file.header("content-type").starts_with(kind), "{address} {:?}", file.headers);
+        assert!(
+            file.header("content-type").starts_with(kind),
+            "{address} {:?}",
+            file.headers
+        );
     }
     let initializer = shop.get("/docs/swagger-initializer.js").await.text();
     assert!(initializer.contains("/api/openapi.json"), "{initializer}");
@@ -59,7 +72,10 @@ async fn every_error_has_a_page_and_made_up_ones_do_not() {
     let page = shop.get("/docs/problems/idempotency_key_reused").await;
     assert_eq!(page.status, 200);
     assert!(page.text().contains("another body"));
-    assert!(page.header("content-security-policy").contains("style-src 'self'"));
+    assert!(
+        page.header("content-security-policy")
+            .contains("style-src 'self'")
+    );
     assert_eq!(shop.get("/docs/problems/made_up").await.code(), "not_found");
 }
 
@@ -67,9 +83,15 @@ async fn every_error_has_a_page_and_made_up_ones_do_not() {
 async fn a_file_with_its_hash_in_its_name_is_kept_for_ever() {
     let shop = Shop::open().await;
     let html = shop.get("/docs/problems").await.text();
-    let address = html.split('"').find(|text| text.starts_with("/assets/shop.")).unwrap();
+    let address = html
+        .split('"')
+        .find(|text| text.starts_with("/assets/shop."))
+        .unwrap();
     let hashed = shop.get(address).await;
-    assert_eq!(hashed.header("cache-control"), "public, max-age=31536000, immutable");
+    assert_eq!(
+        hashed.header("cache-control"),
+        "public, max-age=31536000, immutable"
+    );
     assert!(hashed.header("content-type").starts_with("text/css"));
     let plain = shop.get("/assets/shop.css").await;
     assert_eq!(plain.header("cache-control"), "public, max-age=300");
@@ -92,6 +114,14 @@ async fn what_is_long_is_compressed_under_a_tag_of_its_own() {
         compressed.header("etag"),
         plain.header("etag").trim_end_matches('"').to_owned() + "-gzip\""
     );
-    let again = [("accept-encoding", "gzip"), ("if-none-match", compressed.header("etag"))];
-    assert_eq!(shop.request("GET", "/api/openapi.json", &again, "").await.status, 304);
+    let again = [
+        ("accept-encoding", "gzip"),
+        ("if-none-match", compressed.header("etag")),
+    ];
+    assert_eq!(
+        shop.request("GET", "/api/openapi.json", &again, "")
+            .await
+            .status,
+        304
+    );
 }

@@ -1,6 +1,6 @@
 //! `shopzen run`: roles in this process, with servers that are somewhere else.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use shopzen_chassis::telemetry::{self, LogTo};
 
@@ -8,7 +8,7 @@ use super::settings;
 use crate::{
     cli::Options,
     exit::{Exit, Failure, OrFail as _},
-    host,
+    host::{self, Announcement, Listeners},
     roles::Role,
     signals::Signals,
     terminal::Terminal,
@@ -17,6 +17,7 @@ use crate::{
 /// Runs until a signal. What is said, is said in the log.
 pub async fn run(
     mut roles: Vec<Role>,
+    announce: Option<&Path>,
     options: &Options,
     terminal: &Terminal,
 ) -> Result<(), Failure> {
@@ -33,7 +34,11 @@ pub async fn run(
         "check the settings in [telemetry]",
     )?;
     let mut signals = Signals::listen()?;
-    let mut hosted = host::start(&roles, &config, terminal).await?;
+    let listeners = Listeners::open(&roles, &config)?;
+    if let Some(file) = announce {
+        Announcement::of(&listeners)?.write(file)?;
+    }
+    let mut hosted = host::start(&roles, &config, listeners, terminal)?;
     let failure = tokio::select! {
         () = signals.next() => None,
         failure = hosted.failed() => Some(failure),

@@ -69,13 +69,16 @@ fn merge(
         ));
     }
     let in_environment = from_environment(variables, &known)?;
-    defaults
+    let mut config: Config = defaults
         .merge(Layer("this shop's data folder", below))
         .merge(file)
         .merge(Layer("the environment", in_environment))
         .merge(Layer("the command line", above))
         .extract()
-        .or_fail(Exit::Config, fail, NEXT)
+        .or_fail(Exit::Config, fail, NEXT)?;
+    // Anybody knows their passwords, so they are for a shop that only this machine can reach.
+    config.auth.own.demo_accounts &= config.http.listen.ip().is_loopback();
+    Ok(config)
 }
 
 /// Settings that were put together here.
@@ -280,6 +283,13 @@ mod tests {
         assert_eq!(config.orders.own.shipping_minor.get("pigeon"), Some(&250));
         let config = with(&[], "[orders.shipping_minor]\npigeon = 250").unwrap();
         assert_eq!(config.orders.own.shipping_minor.get("pigeon"), Some(&250));
+    }
+
+    #[test]
+    fn a_shop_that_others_can_reach_has_no_demo_accounts() {
+        assert!(with(&[], "").unwrap().auth.own.demo_accounts);
+        let open = with(&[("SHOPZEN_HTTP__LISTEN", "0.0.0.0:8080")], "").unwrap();
+        assert!(!open.auth.own.demo_accounts);
     }
 
     #[test]

@@ -73,7 +73,13 @@ pub async fn start(data: &DataDir, args: &UpArgs, terminal: &Terminal) -> Result
             format!("all of it is in {}", log.display()),
         ));
     }
-    let state = wait_until_ready(&data).await?;
+    let state = wait_until_ready(&data).await.ok_or_else(|| {
+        Failure::new(
+            Exit::Unavailable,
+            "the shop has ended again",
+            format!("look into {}", log.display()),
+        )
+    })?;
     step.done(&format!("runs in the background (pid {pid})"));
     terminal.result(&state, || banner::text(&state));
     Ok(())

@@ -7,7 +7,7 @@ mod exposition;
 pub mod files;
 mod leftovers;
 mod nats;
-mod ports;
+pub mod ports;
 pub mod postgres;
 pub mod process;
 mod servers;
@@ -32,6 +32,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    ports::{Port, Wish},
+    process::Patience,
     servers::{Servers, Setting, Watched},
     spawn::Spawner,
     split::Split,
@@ -43,7 +45,7 @@ use crate::{
     config::{self, Config, Dict, HTTP_PORT, OPS_PORT},
     data_dir::DataDir,
     exit::{Exit, Failure, OrFail as _},
-    host::{self, Hosted},
+    host::{self, Hosted, Listeners},
     roles::Role,
     seed,
     signals::Signals,
@@ -52,6 +54,8 @@ use crate::{
 
 /// How often the logs are looked at for their length.
 const LOG_CHECK_PERIOD: Duration = Duration::from_mins(1);
+/// How long a shop may take to say that it is alive.
+const ALIVE_LIMIT: Duration = Duration::from_secs(2);
 /// How long a shop that is being started by somebody else may take.
 const START_LIMIT: Duration = Duration::from_mins(10);
 
@@ -66,7 +70,17 @@ pub async fn up(args: &UpArgs, options: &Options, terminal: &Terminal) -> Result
                 "`shopzen down` stops it; then reset it",
             ));
         }
-        return already_running(&data, terminal).await;
+        if let Some(state) = wait_until_ready(&data).await {
+            terminal.result(&state, || {
+                format!(
+                    "already running (pid {})\n{}",
+                    state.pid,
+                    banner::text(&state)
+                )
+            });
+            return Ok(());
+        }
+        // It has ended meanwhile, so there is one to be started.
     }
     if args.detach {
         return detach::start(&data, args, terminal).await;
@@ -123,34 +137,36 @@ fn interrupted() -> Failure {
     Failure::new(Exit::TryAgain, "stopped while starting", "start it again")
 }
 
-/// Waits until the shop that somebody else starts is ready, and shows it.
-async fn already_running(data: &DataDir, terminal: &Terminal) -> Result<(), Failure> {
-    let state = wait_until_ready(data).await?;
-    terminal.result(&state, || {
-        format!(
-            "already running (pid {})\n{}",
-            state.pid,
-            banner::text(&state)
-        )
-    });
-    Ok(())
+/// The state of the shop that runs in a folder, once it is ready. None where it ends before.
+async fn wait_until_ready(data: &DataDir) -> Option<State> {
+    let mut patience = Patience::of(START_LIMIT);
+    while data.is_running() {
+        if let Some(state) = State::read(data).filter(|state| state.ready)
+            && is_alive(&state).await
+        {
+            return Some(state);
+        }
+        if !patience.lasts().await {
+            break;
+        }
+    }
+    None
 }
 
-/// The state of a running shop, once it is ready.
-async fn wait_until_ready(data: &DataDir) -> Result<State, Failure> {
-    let mut ready = None;
-    process::wait_until(START_LIMIT, || {
-        ready = State::read(data).filter(|state| state.ready && process::is_alive(state.pid));
-        ready.is_some() || !data.is_running()
-    })
-    .await;
-    ready.ok_or_else(|| {
-        Failure::new(
-            Exit::Unavailable,
-            format!("the shop in {} did not become ready", data.root().display()),
-            format!("look into {}", data.logs().display()),
-        )
-    })
+/// Whether the shop says so itself. One that was killed holds its lock a moment longer.
+async fn is_alive(state: &State) -> bool {
+    let ask = async {
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(ALIVE_LIMIT)
+            .build()?;
+        client
+            .get(format!("{}/healthz", state.ops_url))
+            .send()
+            .await?
+            .error_for_status()
+    };
+    ask.await.is_ok()
 }
 
 /// A shop, from its servers up.
@@ -160,11 +176,18 @@ struct Shop {
     spawner: Spawner,
     state: SharedState,
     config: Arc<Config>,
-    /// Ports that were given away.
-    taken: Vec<u16>,
+    /// Until the shop opens.
+    doors: Option<Doors>,
     servers: Watched,
     roles: Option<Roles>,
     kill: CancellationToken,
+}
+
+/// The ports of a shop that is not open yet.
+#[derive(Debug)]
+pub struct Doors {
+    http: Port,
+    ops: Port,
 }
 
 /// Where the roles run.
@@ -194,28 +217,22 @@ impl Shop {
                 .any(|(_, url)| url.expose().is_empty()),
             postgres_major: postgres::data_major(&data),
         };
-        let mut taken = Vec::new();
-        let http = ports::Asked {
-            what: "HTTP",
-            configured: settings.http.listen,
-            flag: ("--http-port", args.http_port),
-            usual: HTTP_PORT,
+        // Held from here on, so that both are still free when the shop opens.
+        let (at_http, at_ops) = (settings.http.listen, settings.ops.listen);
+        let http = Wish::of("--http-port", args.http_port, at_http.port(), HTTP_PORT);
+        let ops = Wish::of("--ops-port", args.ops_port, at_ops.port(), OPS_PORT);
+        let doors = Doors {
+            http: ports::choose("HTTP", at_http.ip(), http, terminal)?,
+            ops: ports::choose("operators", at_ops.ip(), ops, terminal)?,
         };
-        let ops = ports::Asked {
-            what: "operators",
-            configured: settings.ops.listen,
-            flag: ("--ops-port", args.ops_port),
-            usual: OPS_PORT,
-        };
-        let http = http.choose(&mut taken, terminal)?;
-        let ops = ops.choose(&mut taken, terminal)?;
+        let (http, ops) = (doors.http.address(), doors.ops.address());
 
         let setting = Setting {
             data: &data,
             spawner: &spawner,
             terminal,
         };
-        let servers = Servers::start(setting, needed, &mut taken).await?;
+        let servers = Servers::start(setting, needed).await?;
         let state = State {
             url: format!("http://{http}"),
             ops_url: format!("http://{ops}"),
@@ -234,12 +251,10 @@ impl Shop {
             "state.json cannot be written",
             "check who owns the data folder",
         )?;
-        let mut config = config::load(
+        let config = config::load(
             config::of_running_shop(&data, &state.get()),
             config::listening_at(http, ops),
         )?;
-        // Anybody knows their passwords.
-        config.auth.own.demo_accounts &= http.ip().is_loopback();
         let kill = CancellationToken::new();
         Ok(Self {
             servers: servers.watch(&spawner, terminal, &state, &kill),
@@ -248,7 +263,7 @@ impl Shop {
             spawner,
             state,
             config: Arc::new(config),
-            taken,
+            doors: Some(doors),
             roles: None,
             kill,
         })
@@ -257,26 +272,22 @@ impl Shop {
     /// Starts the roles, and fills the shop the first time.
     async fn open(&mut self, args: &UpArgs) -> Result<State, Failure> {
         ensure_streams(&self.config).await?;
+        let doors = self.doors.take().ok_or_else(interrupted)?;
         if args.split {
-            let Self {
-                data,
-                spawner,
-                terminal,
-                config,
-                state,
-                kill,
-                taken,
-                ..
-            } = self;
             let setting = Setting {
-                data,
-                spawner,
-                terminal,
+                data: &self.data,
+                spawner: &self.spawner,
+                terminal: &self.terminal,
             };
-            let split = Split::start(setting, config, state, kill, taken).await?;
-            self.roles = Some(Roles::Apart(split));
+            // Kept at once, so that they are stopped in good order even if some do not start.
+            let split = self.roles.insert(Roles::Apart(Split::default()));
+            if let Roles::Apart(split) = split {
+                split
+                    .start(setting, &self.config, &self.state, &self.kill, doors)
+                    .await?;
+            }
         } else {
-            self.start_here().await?;
+            self.start_here(doors).await?;
         }
         seed::first_run(
             args.seed,
@@ -291,11 +302,15 @@ impl Shop {
     }
 
     /// All roles in this process.
-    async fn start_here(&mut self) -> Result<(), Failure> {
+    async fn start_here(&mut self, doors: Doors) -> Result<(), Failure> {
         let step = self.terminal.step("roles");
         let roles = Role::all();
-        let hosted = host::start(&roles, &self.config, &self.terminal).await?;
-        // Kept at once, so that they are stopped in good order even if they do not become ready.
+        let listeners = Listeners {
+            http: Some(doors.http.into_listener()),
+            ops: doors.ops.into_listener(),
+        };
+        let hosted = host::start(&roles, &self.config, listeners, &self.terminal)?;
+        // Kept at once, for the same reason.
         let Roles::Here(hosted) = self.roles.insert(Roles::Here(hosted)) else {
             return Ok(());
         };

@@ -11,7 +11,7 @@ use tokio::{
 
 use super::{files, process::Patience, spawn::Spawner, supervise::Server};
 use crate::{
-    data_dir::DataDir,
+    data_dir::{DataDir, short_hash},
     exit::{Exit, Failure, OrFail as _},
     roles,
 };
@@ -32,6 +32,8 @@ pub struct Nats {
     configuration: PathBuf,
     log: PathBuf,
     port: u16,
+    /// By which it is known from other servers: a port can change hands.
+    name: String,
     environment: Vec<(String, String)>,
 }
 
@@ -81,6 +83,10 @@ impl Nats {
             configuration: folder.join("server.conf"),
             log: data.logs().join("nats.log"),
             port,
+            name: format!(
+                "shopzen-{}",
+                short_hash(data.root().as_os_str().as_encoded_bytes())
+            ),
             environment,
         })
     }
@@ -103,6 +109,7 @@ impl Server for Nats {
             .arg(&self.configuration)
             .arg("-l")
             .arg(&self.log)
+            .args(["--server_name", &self.name])
             .envs(self.environment.clone())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -115,7 +122,7 @@ impl Server for Nats {
         )?;
         let mut patience = Patience::of(START_LIMIT);
         let ended = loop {
-            if greets(self.port).await {
+            if greets(self.port, &self.name).await {
                 return Ok(child);
             }
             let ended = child.try_wait().ok().flatten();
@@ -136,8 +143,9 @@ impl Server for Nats {
     }
 }
 
-/// Whether a NATS server with JetStream says hello.
-async fn greets(port: u16) -> bool {
+/// Whether our NATS server says hello, with JetStream.
+async fn greets(port: u16, name: &str) -> bool {
+    let named = format!("\"server_name\":\"{name}\"");
     let greeting = async {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
         let mut line = [0; 1024];
@@ -148,7 +156,7 @@ async fn greets(port: u16) -> bool {
     };
     matches!(
         tokio::time::timeout(GREETING_LIMIT, greeting).await,
-        Ok(Ok(line)) if line.starts_with("INFO ") && line.contains("\"jetstream\":true")
+        Ok(Ok(line)) if line.starts_with("INFO ") && line.contains("\"jetstream\":true") && line.contains(&named)
     )
 }
 

@@ -23,6 +23,7 @@ pub struct Port {
 impl Port {
     fn take(at: IpAddr, port: u16) -> io::Result<Self> {
         let listener = TcpListener::bind((at, port))?;
+        listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         Ok(Self { listener, address })
     }
@@ -35,10 +36,9 @@ impl Port {
         self.address.port()
     }
 
-    /// To listen here, in this process.
-    pub fn into_listener(self) -> io::Result<tokio::net::TcpListener> {
-        self.listener.set_nonblocking(true)?;
-        tokio::net::TcpListener::from_std(self.listener)
+    /// To listen here, in this process. It does not block.
+    pub fn into_listener(self) -> TcpListener {
+        self.listener
     }
 }
 
@@ -52,8 +52,6 @@ pub fn is_taken(address: SocketAddr) -> bool {
 pub enum Wish {
     /// The usual port, or the next that is free, which is then told.
     About(u16),
-    /// The first from here that is free. Nobody needs to know it.
-    Near(u16),
     /// This port and no other; 0 is any.
     Exactly { port: u16, flag: &'static str },
 }
@@ -64,7 +62,10 @@ impl Wish {
         match given {
             Some(port) => Self::Exactly { port, flag },
             None if configured == usual => Self::About(usual),
-            None => Self::Exactly { port: configured, flag },
+            None => Self::Exactly {
+                port: configured,
+                flag,
+            },
         }
     }
 }
@@ -83,22 +84,29 @@ pub fn choose(what: &str, at: IpAddr, wish: Wish, terminal: &Terminal) -> Result
         Wish::Exactly { port: 0, .. } => any(),
         Wish::Exactly { port, flag } => Port::take(at, port).map_err(|error| {
             let owner = by(port);
-            let why = if owner.is_empty() { format!(" ({error})") } else { owner };
+            let why = if owner.is_empty() {
+                format!(" ({error})")
+            } else {
+                owner
+            };
             Failure::new(
                 Exit::TryAgain,
                 format!("port {port} for {what} is taken{why}"),
                 format!("give another one, or any free one with `{flag} 0`"),
             )
         }),
-        Wish::About(usual) | Wish::Near(usual) => {
+        Wish::About(usual) => {
             let mut candidates = usual..usual.saturating_add(ATTEMPTS_MAX);
             let port = match candidates.find_map(|port| Port::take(at, port).ok()) {
                 Some(port) => port,
                 None => any()?,
             };
-            if port.number() != usual && matches!(wish, Wish::About(_)) {
+            if port.number() != usual {
                 let number = port.number();
-                terminal.warn(format!("port {usual} is taken{}; {what} gets {number}", by(usual)));
+                terminal.warn(format!(
+                    "port {usual} is taken{}; {what} gets {number}",
+                    by(usual)
+                ));
             }
             Ok(port)
         }

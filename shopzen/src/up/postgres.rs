@@ -138,7 +138,6 @@ impl Postgres {
     pub async fn prepare(
         data: &DataDir,
         programs: PathBuf,
-        port: u16,
         spawner: &Spawner,
     ) -> Result<(Self, bool), Failure> {
         let run_as = RunAs::choose()?;
@@ -151,7 +150,7 @@ impl Postgres {
             data: data.pg(),
             sockets: socket_folder(data),
             log: data.logs().join("postgres.log"),
-            port,
+            port: 0,
             run_as,
         };
         this.make_socket_folder()?;
@@ -160,6 +159,10 @@ impl Postgres {
             this.initialise(data, spawner).await?;
         }
         Ok((this, is_new))
+    }
+
+    pub fn listen_at(&mut self, port: u16) {
+        self.port = port;
     }
 
     pub fn run_as(&self) -> Option<&str> {

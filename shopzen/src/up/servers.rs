@@ -59,10 +59,7 @@ pub struct Setting<'a> {
 
 impl Servers {
     /// Starts what is needed, both at the same time, and makes the workers' databases.
-    pub async fn start(
-        setting: Setting<'_>,
-        needed: Needed,
-    ) -> Result<Self, Failure> {
+    pub async fn start(setting: Setting<'_>, needed: Needed) -> Result<Self, Failure> {
         let Setting {
             data,
             spawner,
@@ -78,7 +75,9 @@ impl Servers {
                 start_nats(setting, tool).await.map(Some)
             },
             async {
-                let Some(tool) = postgres else { return Ok(None) };
+                let Some(tool) = postgres else {
+                    return Ok(None);
+                };
                 start_postgres(setting, tool).await.map(Some)
             }
         );
@@ -228,9 +227,15 @@ impl Watcher {
 }
 
 async fn start_nats(setting: Setting<'_>, tool: Tool) -> Result<Started<Nats>, Failure> {
-    let Setting { data, spawner, terminal } = setting;
+    let Setting {
+        data,
+        spawner,
+        terminal,
+    } = setting;
     let step = terminal.step("nats");
-    for attempt in 1.. {
+    let mut attempts_left = PORT_ATTEMPTS;
+    loop {
+        attempts_left -= 1;
         let client = choose_port("NATS", NATS_PORT, terminal)?;
         let monitor = choose_port("NATS' monitor", NATS_MONITOR_PORT, terminal)?;
         let addresses = [client.address(), monitor.address()];
@@ -240,32 +245,38 @@ async fn start_nats(setting: Setting<'_>, tool: Tool) -> Result<Started<Nats>, F
         match server.start(spawner).await {
             Ok(child) => {
                 step.done(&format!("127.0.0.1:{port}   JetStream"));
-                return Ok(Started { server, child, port });
+                return Ok(Started {
+                    server,
+                    child,
+                    port,
+                });
             }
-            Err(_) if attempt < PORT_ATTEMPTS && addresses.into_iter().any(ports::is_taken) => {}
+            Err(_) if attempts_left > 0 && addresses.into_iter().any(ports::is_taken) => {}
             Err(failure) => return Err(failure),
         }
     }
-    unreachable!("the last attempt returns")
 }
 
 async fn start_postgres(setting: Setting<'_>, tool: Tool) -> Result<Started<Postgres>, Failure> {
-    let Setting { data, spawner, terminal } = setting;
+    let Setting {
+        data,
+        spawner,
+        terminal,
+    } = setting;
     let step = terminal.step("postgres");
     let (mut server, is_new) = Postgres::prepare(data, tool.path, spawner).await?;
-    let (child, port) = 'started: {
-        for attempt in 1.. {
-            let port = choose_port("PostgreSQL", POSTGRES_PORT, terminal)?;
-            let address = port.address();
-            server.listen_at(address.port());
-            drop(port);
-            match server.start(spawner).await {
-                Ok(child) => break 'started (child, address.port()),
-                Err(_) if attempt < PORT_ATTEMPTS && ports::is_taken(address) => {}
-                Err(failure) => return Err(failure),
-            }
+    let mut attempts_left = PORT_ATTEMPTS;
+    let (child, port) = loop {
+        attempts_left -= 1;
+        let held = choose_port("PostgreSQL", POSTGRES_PORT, terminal)?;
+        let address = held.address();
+        server.listen_at(address.port());
+        drop(held);
+        match server.start(spawner).await {
+            Ok(child) => break (child, address.port()),
+            Err(_) if attempts_left > 0 && ports::is_taken(address) => {}
+            Err(failure) => return Err(failure),
         }
-        unreachable!("the last attempt returns")
     };
     let mut accounts = Vec::new();
     for service in Service::ALL {

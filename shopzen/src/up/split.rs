@@ -1,12 +1,6 @@
 //! `shopzen up --split`: a child process for each role, and the operator's port for all of them here.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::PathBuf,
-    process::Stdio,
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, process::Stdio, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -28,8 +22,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    exposition, files,
-    ports::{self, Wish},
+    Doors, exposition, files,
     process::Patience,
     servers::{Setting, Watcher},
     spawn::Spawner,
@@ -37,9 +30,9 @@ use super::{
     supervise::{Server, Watch},
 };
 use crate::{
-    config::{Config, OPS_PORT},
+    config::Config,
     exit::{Exit, Failure, OrFail as _},
-    host::{self, OpsPort},
+    host::{self, Announcement, OpsPort},
     roles::Role,
 };
 
@@ -49,24 +42,25 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 const READY_LIMIT: Duration = Duration::from_mins(1);
 /// How long a child may take to say how it is.
 const ASK_LIMIT: Duration = Duration::from_secs(3);
-const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// The roles as child processes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Split {
     children: Vec<Watcher>,
-    ops: OpsPort,
+    ops: Option<OpsPort>,
 }
 
 impl Split {
-    /// Starts a process for each role, and waits until all are ready.
+    /// Starts a process for each role, and waits until all are ready. What has been started by the
+    /// time it fails or is given up can be stopped.
     pub async fn start(
+        &mut self,
         setting: Setting<'_>,
         config: &Config,
         state: &SharedState,
         kill: &CancellationToken,
-        taken: &mut Vec<u16>,
-    ) -> Result<Self, Failure> {
+        doors: Doors,
+    ) -> Result<(), Failure> {
         let Setting {
             data,
             spawner,
@@ -79,86 +73,79 @@ impl Split {
             "start it by its full path",
         )?;
         let client = client()?;
-        let mut processes = Vec::new();
+        let mut held = Some(doors.http);
+        let mut starting = JoinSet::new();
+        let mut asked = Vec::new();
         for role in Role::all() {
-            let port = ports::choose(
-                role.name(),
-                LOOPBACK,
-                Wish::Near(OPS_PORT + 1),
-                taken,
-                terminal,
-            )?;
-            processes.push(RoleProcess {
+            let process = RoleProcess {
                 role,
                 program: program.clone(),
                 data_dir: data.root().to_owned(),
                 http: config.http.listen,
-                ops: SocketAddr::new(LOOPBACK, port),
+                announced: data.run().join(format!("{role}.json")),
                 log: data.logs().join(format!("{role}.log")),
+            };
+            asked.push(Asked {
+                role,
+                announced: process.announced.clone(),
                 client: client.clone(),
             });
+            // The edge is to listen there itself.
+            drop(held.take_if(|_| role == Role::Edge));
+            let spawner = spawner.clone();
+            starting.spawn(async move {
+                let child = process.start(&spawner).await?;
+                Ok::<_, Failure>((process, child))
+            });
+        }
+        while let Some(started) = starting.join_next().await {
+            let (process, child) =
+                started.or_fail(Exit::Software, "a role got lost", "report this")??;
+            self.watch(process, child, setting, state, kill);
         }
 
-        let children: Arc<[Asked]> = processes
-            .iter()
-            .map(|process| Asked {
-                role: process.role,
-                ops: process.ops,
-                client: client.clone(),
-            })
-            .collect();
+        let children: Arc<[Asked]> = asked.into();
         let mut router = router(Arc::clone(&children));
         if config.sandbox.enabled {
             router = router.merge(host::sandbox(config)?);
         }
-        let listener = host::listen_for_operators(config).await?;
-        let ops = OpsPort::serve(&Process::default(), |process| {
+        let listener = host::to_tokio(doors.ops.into_listener())?;
+        self.ops = Some(OpsPort::serve(&Process::default(), |process| {
             serve(listener, router, process)
-        });
-
-        let mut starting = JoinSet::new();
-        for process in processes {
-            let spawner = spawner.clone();
-            starting.spawn(async move {
-                let child = process.start(&spawner).await;
-                (process, child)
-            });
-        }
-        let mut watchers = Vec::new();
-        while let Some(started) = starting.join_next().await {
-            let (process, child) =
-                started.or_fail(Exit::Software, "a role got lost", "report this")?;
-            let child = child?;
-            let role = process.role;
-            let on_start = {
-                let state = state.clone();
-                move |pid| {
-                    state.change(|state| {
-                        state
-                            .roles
-                            .insert(role.name().to_owned(), state::Role { pid });
-                    });
-                }
-            };
-            if let Some(pid) = child.id() {
-                on_start(pid);
-            }
-            let watch = Watch {
-                spawner: spawner.clone(),
-                terminal: terminal.clone(),
-                stop: CancellationToken::new(),
-                kill: kill.clone(),
-                on_start: Arc::new(on_start),
-            };
-            watchers.push(Watcher::new(process, child, watch));
-        }
+        }));
         wait_until_ready(&children).await?;
         let names: Vec<&str> = Role::all().into_iter().map(Role::name).collect();
         step.done(&format!("{}, each a process", names.join(" ")));
-        Ok(Self {
-            children: watchers,
-            ops,
-        })
+        Ok(())
+    }
+
+    fn watch(
+        &mut self,
+        process: RoleProcess,
+        child: Child,
+        setting: Setting<'_>,
+        state: &SharedState,
+        kill: &CancellationToken,
+    ) {
+        let (role, state) = (process.role, state.clone());
+        let on_start = move |pid| {
+            state.change(|state| {
+                state
+                    .roles
+                    .insert(role.name().to_owned(), state::Role { pid });
+            });
+        };
+        if let Some(pid) = child.id() {
+            on_start(pid);
+        }
+        let watch = Watch {
+            spawner: setting.spawner.clone(),
+            terminal: setting.terminal.clone(),
+            stop: CancellationToken::new(),
+            kill: kill.clone(),
+            on_start: Arc::new(on_start),
+        };
+        self.children.push(Watcher::new(process, child, watch));
     }
 
     /// Stops all roles at the same time.
@@ -169,7 +156,9 @@ impl Split {
         for child in self.children {
             child.stop().await;
         }
-        self.ops.stop().await;
+        if let Some(ops) = self.ops {
+            ops.stop().await;
+        }
     }
 }
 
@@ -180,9 +169,9 @@ struct RoleProcess {
     program: PathBuf,
     data_dir: PathBuf,
     http: SocketAddr,
-    ops: SocketAddr,
+    /// Where it says at which port it is asked.
+    announced: PathBuf,
     log: PathBuf,
-    client: Client,
 }
 
 impl Server for RoleProcess {
@@ -198,13 +187,15 @@ impl Server for RoleProcess {
         let look = format!("look into {}", self.log.display());
         let fail = format!("{} cannot be started", self.role);
         let log = files::open_log(&self.log).or_fail(Exit::Config, &fail, &look)?;
+        files::remove_if_there(&self.announced);
         let mut command = Command::new(&self.program);
         command
             .arg("--data-dir")
             .arg(&self.data_dir)
-            .args(["run", self.role.name()])
+            .args(["run", self.role.name(), "--announce"])
+            .arg(&self.announced)
             .env("SHOPZEN_HTTP__LISTEN", self.http.to_string())
-            .env("SHOPZEN_OPS__LISTEN", self.ops.to_string())
+            .env("SHOPZEN_OPS__LISTEN", "127.0.0.1:0")
             // The parent has the gateway, on the port where everybody looks for it.
             .env("SHOPZEN_SANDBOX__ENABLED", "false")
             .stdin(Stdio::null())
@@ -215,10 +206,10 @@ impl Server for RoleProcess {
             &fail,
             &look,
         )?;
-        let alive = format!("http://{}/healthz", self.ops);
         let mut patience = Patience::of(START_LIMIT);
         loop {
-            if self.client.get(&alive).send().await.is_ok() {
+            let announcement = Announcement::read(&self.announced);
+            if announcement.is_some_and(|announcement| child.id() == Some(announcement.pid)) {
                 return Ok(child);
             }
             let has_ended = child.try_wait().is_ok_and(|status| status.is_some());
@@ -240,7 +231,8 @@ impl Server for RoleProcess {
 #[derive(Clone, Debug)]
 struct Asked {
     role: Role,
-    ops: SocketAddr,
+    /// It may be at another port after each start.
+    announced: PathBuf,
     client: Client,
 }
 
@@ -253,17 +245,19 @@ struct Readiness {
 }
 
 impl Asked {
-    async fn text(&self, path: &str) -> reqwest::Result<String> {
-        self.client
-            .get(format!("http://{}{path}", self.ops))
+    async fn text(&self, path: &str) -> Option<String> {
+        let Announcement { ops, .. } = Announcement::read(&self.announced)?;
+        let answer = self
+            .client
+            .get(format!("http://{ops}{path}"))
             .send()
-            .await?
-            .text()
             .await
+            .ok()?;
+        answer.text().await.ok()
     }
 
     async fn readiness(self) -> Readiness {
-        let answer = self.text("/readyz").await.ok();
+        let answer = self.text("/readyz").await;
         answer
             .and_then(|text| serde_json::from_str(&text).ok())
             .unwrap_or_else(|| {

@@ -18,6 +18,7 @@ use crate::{
     Cx, Failure, Refused, Request, clock,
     engine::{Engine, StopAt, Work},
     failure,
+    gather::gather,
     handle::Cause,
     handle::{CommandHandler, QueryHandler},
     idempotency::{self, Key},
@@ -593,7 +594,12 @@ impl<C: Command, H> CommandEndpoint<C, H> {
         H: for<'a> CommandHandler<'a, S, C, C::Reply>,
     {
         let mut batch = Vec::new();
-        while waiting.recv_many(&mut batch, self.batch_max).await > 0 {
+        let mut last_batch = 0;
+        loop {
+            last_batch = gather(&mut waiting, &mut batch, self.batch_max, last_batch).await;
+            if last_batch == 0 {
+                return;
+            }
             let (commands, requests): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
             let replies = self.handle(&engine, commands, StopAt::Never).boxed().await;
             for (request, reply) in requests.iter().zip(replies) {

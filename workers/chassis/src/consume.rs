@@ -16,6 +16,7 @@ use crate::{
     bus::Bus,
     engine::{Engine, StopAt, Verdict},
     failure::backoff,
+    gather::gather,
     message::Message,
     streams,
 };
@@ -143,7 +144,12 @@ pub(crate) async fn handle<S: Send + Sync + 'static>(
     shutdown: CancellationToken,
 ) {
     let mut batch = Vec::with_capacity(BATCH_MAX);
-    while queue.recv_many(&mut batch, BATCH_MAX).await > 0 {
+    let mut last_batch = 0;
+    loop {
+        last_batch = gather(&mut queue, &mut batch, BATCH_MAX, last_batch).await;
+        if last_batch == 0 {
+            return;
+        }
         if shutdown.is_cancelled() {
             // Another replica, or the next start, takes them at once.
             for delivery in batch.drain(..) {

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::{
     Cx, Failure, Received, dead_letters,
     failure::{self, BRIEF_DELIVERIES_MAX, Remedy},
-    handle::{EventHandler, Told},
+    handle::{Connections, EventHandler, Told},
     inbox,
     message::{Message, decode_event},
     outbox::{self, Relay},
@@ -52,7 +52,9 @@ pub enum StopAt {
 pub(crate) struct Engine<S> {
     pub(crate) service: Service,
     pub(crate) state: Arc<S>,
+    /// For queries and for what the chassis does by itself.
     pub(crate) pool: PgPool,
+    pub(crate) connections: Arc<Connections>,
     pub(crate) relay: Arc<Relay>,
     pub(crate) client: async_nats::Client,
     pub(crate) tasks: TaskTracker,
@@ -160,7 +162,7 @@ impl<S: Send + Sync + 'static> Engine<S> {
         unreadable: &mut Vec<usize>,
         stop_at: StopAt,
     ) -> Result<Told, Failure> {
-        let mut cx = Cx::begin(&self.pool).await?;
+        let mut cx = Cx::begin(&self.connections).await?;
         let mut fresh = inbox::enter(cx.db(), ids).await?;
         let repeats = ids.len() - fresh.len();
         if repeats > 0 {
@@ -250,7 +252,7 @@ impl<S: Send + Sync + 'static> Engine<S> {
     }
 
     async fn transact_once<W: Work>(&self, work: &W, stop_at: StopAt) -> Result<W::Done, Failure> {
-        let mut cx = Cx::begin(&self.pool).await?;
+        let mut cx = Cx::begin(&self.connections).await?;
         let result = match AssertUnwindSafe(work.run(&mut cx)).catch_unwind().await {
             Ok(Ok(result)) => result,
             Ok(Err(failure)) => {
@@ -316,7 +318,7 @@ impl<S: Send + Sync + 'static> Engine<S> {
             return Verdict::Again;
         }
         let buried = async {
-            let mut cx = Cx::begin(&self.pool).await?;
+            let mut cx = Cx::begin(&self.connections).await?;
             if let Ok(event_id) = message.event_id() {
                 inbox::enter(cx.db(), &[event_id]).await?;
             }

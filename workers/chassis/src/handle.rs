@@ -1,12 +1,16 @@
 //! What a handler is given: an open transaction, and no other way to tell anybody anything.
 
-use std::{fmt, future::Future};
+use std::{
+    fmt,
+    future::Future,
+    sync::{Arc, Mutex},
+};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use shopzen_contracts::{Event, Notice, Problem, auth::Claims};
-use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use sqlx::{Executor, PgConnection, PgPool, Postgres, pool::PoolConnection};
 use uuid::Uuid;
 
 use crate::{Failure, Refused, clock, outbox::OutboxRow, trace::TraceParent};
@@ -16,7 +20,9 @@ use crate::{Failure, Refused, clock, outbox::OutboxRow, trace::TraceParent};
 /// Repeats have been filtered out before, and what is published leaves only if the transaction
 /// commits. There is no other way to publish an event.
 pub struct Cx {
-    transaction: Transaction<'static, Postgres>,
+    /// There until the transaction has ended.
+    connection: Option<PoolConnection<Postgres>>,
+    connections: Arc<Connections>,
     now: Timestamp,
     pub(crate) told: Told,
 }
@@ -31,27 +37,42 @@ pub(crate) struct Told {
 }
 
 impl Cx {
-    pub(crate) async fn begin(pool: &PgPool) -> Result<Self, Failure> {
-        let transaction = pool.begin().await?;
+    pub(crate) async fn begin(connections: &Arc<Connections>) -> Result<Self, Failure> {
+        let mut connection = connections.take().await?;
+        if let Err(error) = connection.execute("BEGIN").await {
+            connection.close_on_drop();
+            return Err(error.into());
+        }
         Ok(Self {
-            transaction,
+            connection: Some(connection),
+            connections: Arc::clone(connections),
             now: clock::now(),
             told: Told::default(),
         })
     }
 
-    pub(crate) async fn commit(self) -> Result<Told, Failure> {
-        self.transaction.commit().await?;
-        Ok(self.told)
+    pub(crate) async fn commit(mut self) -> Result<Told, Failure> {
+        self.end("COMMIT").await?;
+        Ok(std::mem::take(&mut self.told))
     }
 
-    pub(crate) async fn roll_back(self) -> Result<(), Failure> {
-        Ok(self.transaction.rollback().await?)
+    pub(crate) async fn roll_back(mut self) -> Result<(), Failure> {
+        self.end("ROLLBACK").await
+    }
+
+    async fn end(&mut self, statement: &'static str) -> Result<(), Failure> {
+        self.db().execute(statement).await?;
+        if let Some(connection) = self.connection.take() {
+            self.connections.give_back(connection);
+        }
+        Ok(())
     }
 
     /// The open transaction.
     pub fn db(&mut self) -> &mut PgConnection {
-        &mut self.transaction
+        self.connection
+            .as_mut()
+            .expect("it is there until the transaction has ended")
     }
 
     /// When this transaction began, by this machine's clock: for stamps. Deadlines are decided in
@@ -94,6 +115,66 @@ impl Cx {
     /// [`Cx::after_commit`], for what a sweep would find again.
     pub fn spawn_after_commit(&mut self, task: impl Future<Output = ()> + Send + 'static) {
         self.told.tasks.push(Box::pin(task));
+    }
+}
+
+impl Drop for Cx {
+    fn drop(&mut self) {
+        // A transaction that was neither committed nor rolled back, after a panic or an error: the
+        // server rolls it back when the connection is gone.
+        if let Some(connection) = &mut self.connection {
+            connection.close_on_drop();
+        }
+    }
+}
+
+/// Connections for transactions. A few are kept at hand between transactions: the pool asks the server
+/// about each one that comes back, which would double the round trips of a small transaction.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    pool: PgPool,
+    at_hand: Mutex<Vec<PoolConnection<Postgres>>>,
+}
+
+/// Connections kept at hand; the others of the pool are for queries.
+const AT_HAND_MAX: usize = 3;
+
+impl Connections {
+    pub(crate) fn new(pool: PgPool) -> Self {
+        Self {
+            pool,
+            at_hand: Mutex::default(),
+        }
+    }
+
+    async fn take(&self) -> Result<PoolConnection<Postgres>, Failure> {
+        let kept = self
+            .at_hand
+            .lock()
+            .expect("nothing panics while it holds this")
+            .pop();
+        match kept {
+            Some(connection) => Ok(connection),
+            None => Ok(self.pool.acquire().await?),
+        }
+    }
+
+    fn give_back(&self, connection: PoolConnection<Postgres>) {
+        let mut at_hand = self
+            .at_hand
+            .lock()
+            .expect("nothing panics while it holds this");
+        if at_hand.len() < AT_HAND_MAX && !self.pool.is_closed() {
+            at_hand.push(connection);
+        }
+    }
+
+    /// Lets the pool have what is at hand, so that it can be closed.
+    pub(crate) fn let_go(&self) {
+        self.at_hand
+            .lock()
+            .expect("nothing panics while it holds this")
+            .clear();
     }
 }
 

@@ -25,6 +25,7 @@ use crate::{
     answer::{Asked, Endpoint, Reply},
     clock, database,
     engine::{Engine, Verdict},
+    handle::Connections,
     identity::Verifier,
     message::Message,
     outbox::{self, OutboxRow, Relay},
@@ -75,6 +76,7 @@ impl<S: Send + Sync + 'static> Harness<S> {
         let engine = Arc::new(Engine {
             service: worker.service,
             state: Arc::clone(&worker.state),
+            connections: Arc::new(Connections::new(pool.clone())),
             pool,
             relay: Arc::new(relay),
             client: bus.client.clone(),

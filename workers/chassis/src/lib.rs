@@ -16,6 +16,7 @@ mod database;
 mod dead_letters;
 mod engine;
 mod failure;
+mod gather;
 mod handle;
 mod history;
 mod idempotency;

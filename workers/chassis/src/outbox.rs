@@ -49,7 +49,7 @@ pub(crate) struct Receipt {
 /// Receipts recorded with one statement.
 const RECEIPTS_MAX: usize = 4_096;
 /// How long receipts are gathered before they are recorded.
-const RECEIPTS_EVERY: Duration = Duration::from_millis(50);
+const RECEIPTS_EVERY: Duration = Duration::from_millis(100);
 /// How often rows without a receipt are looked for.
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
 /// Rows without a receipt that one sweep publishes.

@@ -13,6 +13,7 @@ use crate::{
     Cx, Failure,
     engine::{Engine, StopAt, Work},
     failure,
+    gather::gather,
     handle::ItemHandler,
     worker::RETRY_EVERY,
 };
@@ -75,18 +76,20 @@ where
     ) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let mut batch = Vec::new();
+            let mut last_batch = 0;
             loop {
                 let taken = tokio::select! {
-                    taken = self.items.recv_many(&mut batch, ITEMS_MAX) => taken,
+                    taken = gather(&mut self.items, &mut batch, ITEMS_MAX, last_batch) => taken,
                     () = shutdown.cancelled() => {
                         // What is there already is worth a last transaction.
                         self.items.close();
                         self.items.recv_many(&mut batch, ITEMS_MAX).await
                     }
                 };
-                if taken == 0 {
+                if taken == 0 && batch.is_empty() {
                     return;
                 }
+                last_batch = batch.len();
                 handle_items(&engine, &self.handler, &batch, &shutdown).await;
                 batch.clear();
             }

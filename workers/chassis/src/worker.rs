@@ -24,7 +24,7 @@ use crate::{
     consume, database,
     engine::{Engine, EventRoute, Route, StopAt},
     failure,
-    handle::{CommandHandler, EventHandler, ItemHandler, QueryHandler, SweepHandler},
+    handle::{CommandHandler, Connections, EventHandler, ItemHandler, QueryHandler, SweepHandler},
     identity::Verifier,
     outbox::{self, Relay},
     queue::{Drain, Draining},
@@ -242,6 +242,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
             service,
             state: Arc::clone(&self.state),
             pool: pool.clone(),
+            connections: Arc::new(Connections::new(pool.clone())),
             relay: Arc::new(relay),
             client: bus.client.clone(),
             tasks: tasks.clone(),
@@ -293,6 +294,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
 
         shutdown.cancelled().await;
         tasks.close();
+        let connections = Arc::clone(&engine.connections);
         drop(engine);
         if timeout(DRAIN_TIMEOUT, tasks.wait()).await.is_err() {
             tracing::warn!(
@@ -305,6 +307,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
         let _ = timeout(DRAIN_TIMEOUT, recorder).await;
         let _ = timeout(DRAIN_TIMEOUT, bus.client.flush()).await;
         let _ = bus.client.drain().await;
+        connections.let_go();
         pool.close().await;
         tracing::info!(worker = service.name(), "stopped");
         Ok(())
