@@ -35,7 +35,8 @@ pub async fn down(options: &Options, terminal: &Terminal) -> Result<(), Failure>
     };
     let step = terminal.step("stopping");
     process::signal(state.pid, Signal::SIGTERM);
-    if !process::wait_until(LIMIT, || !data.is_running()).await {
+    let has_ended = || !data.is_running() && !process::is_alive(state.pid);
+    if !process::wait_until(LIMIT, has_ended).await {
         return Err(Failure::new(
             Exit::TryAgain,
             format!("the shop (pid {}) does not stop", state.pid),
