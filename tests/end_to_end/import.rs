@@ -8,7 +8,10 @@ use shopzen_tests::shop::{Shop, order_of, wait_for};
 
 const FEEDS: [&str; 2] = ["shopify-apparel.csv", "shopify-home-and-garden.csv"];
 
-#[expect(clippy::print_stdout, reason = "who runs the test shall see what was left out")]
+#[expect(
+    clippy::print_stdout,
+    reason = "who runs the test shall see what was left out"
+)]
 #[tokio::test(flavor = "multi_thread")]
 async fn the_feeds_of_real_shops_go_in_whole_and_once() -> Result<()> {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
