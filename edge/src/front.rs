@@ -229,3 +229,43 @@ impl Edge {
         Client(last.unwrap_or(peer))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+    use shopzen_chassis::{Bus, NatsLogin, Process, Secret};
+    use shopzen_contracts::Problem;
+    use shopzen_test_servers::servers;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::{Config, routes::Routes};
+
+    #[tokio::test]
+    async fn a_panic_is_answered_and_says_nothing_of_the_inside() {
+        async fn broken() -> Response {
+            panic!("a secret of the inside")
+        }
+        let url = tokio::task::spawn_blocking(|| servers().nats_url())
+            .await
+            .unwrap();
+        let login = NatsLogin {
+            url,
+            user: "test".to_owned(),
+            password: Secret::new(""),
+        };
+        let bus = Bus::connect(&login).await.unwrap();
+        let edge = Arc::new(Edge::new(Config::default(), bus, &Process::default()));
+        let router = Routes::default().page("/broken", broken).into_router(edge);
+        let request = Request::get("/broken")
+            .header(HOST, "shop.test")
+            .body(Body::empty())
+            .unwrap();
+        let response = router.oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = to_bytes(response.into_body(), 10_000).await.unwrap();
+        assert!(!String::from_utf8_lossy(&body).contains("secret"));
+        let problem: Problem = serde_json::from_slice(&body).unwrap();
+        assert_eq!(problem.code, "internal_error");
+    }
+}

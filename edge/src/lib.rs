@@ -173,26 +173,23 @@ struct Edge {
     shutdown: CancellationToken,
 }
 
+impl Edge {
+    fn new(config: Config, bus: Bus, process: &Process) -> Self {
+        Self {
+            asker: Asker::new(bus),
+            orders: Arc::default(),
+            stock: StockFeed::default(),
+            limits: Limiter::new(&config.limits),
+            trusted_proxies: config.trusted_proxies,
+            is_https: config.public_url.starts_with("https://"),
+            shutdown: process.shutdown.clone(),
+        }
+    }
+}
+
 /// Serves until shutdown, and until what had begun by then has ended.
 pub async fn run(config: Config, listener: TcpListener, bus: Bus, process: &Process) {
-    let edge = Arc::new(Edge {
-        asker: Asker::new(bus),
-        orders: Arc::default(),
-        stock: StockFeed::default(),
-        limits: Limiter::new(&config.limits),
-        trusted_proxies: config.trusted_proxies,
-        is_https: config.public_url.starts_with("https://"),
-        shutdown: process.shutdown.clone(),
-    });
-    let listeners = TaskTracker::new();
-    listeners.spawn({
-        let edge = Arc::clone(&edge);
-        async move { edge.orders.listen(&edge.asker, &edge.shutdown).await }
-    });
-    listeners.spawn({
-        let edge = Arc::clone(&edge);
-        async move { edge.stock.listen(&edge.asker, &edge.shutdown).await }
-    });
+    let edge = Arc::new(Edge::new(config, bus, process));
     let asker = edge.asker.clone();
     process.health.register("edge: nats", move || {
         let connected = asker.is_connected();
@@ -203,6 +200,15 @@ pub async fn run(config: Config, listener: TcpListener, bus: Bus, process: &Proc
                 Err("not connected".to_owned())
             }
         }
+    });
+    let listeners = TaskTracker::new();
+    listeners.spawn({
+        let edge = Arc::clone(&edge);
+        async move { edge.orders.listen(&edge.asker, &edge.shutdown).await }
+    });
+    listeners.spawn({
+        let edge = Arc::clone(&edge);
+        async move { edge.stock.listen(&edge.asker, &edge.shutdown).await }
     });
     let router = routes().into_router(Arc::clone(&edge));
     server::serve(listener, router, edge.shutdown.clone()).await;

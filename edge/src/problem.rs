@@ -246,8 +246,8 @@ pub(crate) fn render(
     let headers = response.headers_mut();
     headers.remove(CONTENT_LENGTH);
     headers.insert(CACHE_CONTROL, Cache::Never.value());
-    if asked_for_html && let Some((content_type, page)) = pages::of_problem(&problem) {
-        headers.insert(CONTENT_TYPE, content_type);
+    if asked_for_html && let Some((page_headers, page)) = pages::of_problem(&problem) {
+        headers.extend(page_headers);
         *response.body_mut() = Body::from(page);
     } else {
         headers.insert(CONTENT_TYPE, PROBLEM_JSON);

@@ -60,6 +60,15 @@ impl FromRequestParts<Arc<Edge>> for Caller {
 }
 
 impl Caller {
+    /// Refuses who sends no token before anything is looked at for them.
+    pub(crate) fn signed_in(&self) -> Result<(), Refusal> {
+        self.asking
+            .identity
+            .as_ref()
+            .map(|_| ())
+            .ok_or(Refusal::Unauthenticated)
+    }
+
     /// Asks a worker, and hands on its bytes.
     pub(crate) async fn query<Q: Query>(&self, query: &Q) -> Result<Bytes, Refusal> {
         let answered = self

@@ -16,14 +16,20 @@ use std::{
     io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use nix::unistd::geteuid;
 use rand::distr::{Alphanumeric, SampleString as _};
 use sha2::{Digest as _, Sha256};
 
-use crate::exit::{Exit, Failure, OrFail as _};
+use crate::{
+    exit::{Exit, Failure, OrFail as _},
+    up::process::Patience,
+};
 
+/// Whoever asks whether a shop runs holds the lock for an instant.
+const LOCK_PATIENCE: Duration = Duration::from_millis(250);
 /// Of a generated password: 190 bits.
 const PASSWORD_LENGTH: usize = 32;
 /// Hexadecimal digits that tell one working directory from another.
@@ -57,7 +63,7 @@ impl DataDir {
     }
 
     /// Creates the folder and its rooms, and takes the lock that keeps a second shop out.
-    pub fn open(self) -> Result<(Self, Lock), Failure> {
+    pub async fn open(self) -> Result<(Self, Lock), Failure> {
         let next = "choose another folder: --data-dir DIR";
         let fail = format!("the data folder {} cannot be used", self.root.display());
         fs::create_dir_all(&self.root).or_fail(Exit::Config, &fail, next)?;
@@ -69,14 +75,22 @@ impl DataDir {
         };
         this.make_rooms().or_fail(Exit::Config, &fail, next)?;
         let lock = this.lock().or_fail(Exit::Config, &fail, next)?;
-        match lock.try_lock() {
-            Ok(()) => Ok((this, Lock { _file: lock })),
-            Err(TryLockError::WouldBlock) => Err(Failure::new(
-                Exit::TryAgain,
-                format!("a shop is already running in {}", this.root.display()),
-                "`shopzen status` shows it, `shopzen down` stops it",
-            )),
-            Err(TryLockError::Error(error)) => Err(error).or_fail(Exit::Config, &fail, next),
+        let mut patience = Patience::of(LOCK_PATIENCE);
+        loop {
+            match lock.try_lock() {
+                Ok(()) => return Ok((this, Lock { _file: lock })),
+                Err(TryLockError::WouldBlock) if patience.lasts().await => {}
+                Err(TryLockError::WouldBlock) => {
+                    return Err(Failure::new(
+                        Exit::TryAgain,
+                        format!("a shop is already running in {}", this.root.display()),
+                        "`shopzen status` shows it, `shopzen down` stops it",
+                    ));
+                }
+                Err(TryLockError::Error(error)) => {
+                    return Err(error).or_fail(Exit::Config, &fail, next);
+                }
+            }
         }
     }
 
@@ -99,7 +113,7 @@ impl DataDir {
         self.run().join("lock").exists()
             && self
                 .lock()
-                .is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+                .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
     }
 
     fn lock(&self) -> io::Result<File> {
@@ -256,24 +270,25 @@ fn remove_all(path: &Path) -> Result<(), Failure> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_second_shop_is_kept_out_of_the_same_folder() {
+    #[tokio::test]
+    async fn a_second_shop_is_kept_out_of_the_same_folder() {
         let folder = tempfile::tempdir().unwrap();
         let data = DataDir::resolve(Some(&folder.path().join("a b"))).unwrap();
         assert!(!data.is_running());
-        let (data, lock) = data.open().unwrap();
+        let (data, lock) = data.open().await.unwrap();
         assert!(data.is_running());
-        assert_eq!(data.clone().open().unwrap_err().exit, Exit::TryAgain);
+        assert_eq!(data.clone().open().await.unwrap_err().exit, Exit::TryAgain);
         drop(lock);
         assert!(!data.is_running());
     }
 
-    #[test]
-    fn a_secret_is_made_once_and_is_private() {
+    #[tokio::test]
+    async fn a_secret_is_made_once_and_is_private() {
         let folder = tempfile::tempdir().unwrap();
         let (data, _lock) = DataDir::resolve(Some(folder.path()))
             .unwrap()
             .open()
+            .await
             .unwrap();
         let secret = data.secret("nats-orders").unwrap();
         assert_eq!(data.secret("nats-orders").unwrap(), secret);

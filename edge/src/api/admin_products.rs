@@ -48,6 +48,7 @@ pub(crate) async fn put(
     headers: HeaderMap,
     body: JsonBody,
 ) -> Result<Response, Refusal> {
+    caller.signed_in()?;
     let body = with_slug(body, &slug)?;
     let if_match = IfMatch::read(&headers)?;
     if if_match == IfMatch::Absent && exists(&caller, &slug).await? {

@@ -1,7 +1,13 @@
 //! `/docs/problems`: what each error code means, and what to do about it.
 
 use askama::Template;
-use axum::{http::HeaderValue, response::Response};
+use axum::{
+    http::{
+        HeaderName, HeaderValue,
+        header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE},
+    },
+    response::Response,
+};
 use shopzen_contracts::Problem;
 
 use crate::{
@@ -42,8 +48,8 @@ struct Refused<'p> {
     trace_id: &'p str,
 }
 
-/// A refusal as a page: its content type and its text.
-pub(crate) fn of_problem(problem: &Problem) -> Option<(HeaderValue, String)> {
+/// A refusal as a page, with the headers that a page needs.
+pub(crate) fn of_problem(problem: &Problem) -> Option<([(HeaderName, HeaderValue); 2], String)> {
     let trace_id = problem.trace_id.as_deref().unwrap_or_default();
     let page = Refused {
         style_sheet: &STYLE_SHEET,
@@ -51,5 +57,9 @@ pub(crate) fn of_problem(problem: &Problem) -> Option<(HeaderValue, String)> {
         trace_id,
     }
     .render();
-    page.ok().map(|page| (super::HTML, page))
+    let headers = [
+        (CONTENT_TYPE, super::HTML),
+        (CONTENT_SECURITY_POLICY, super::CSP),
+    ];
+    page.ok().map(|page| (headers, page))
 }

@@ -19,6 +19,7 @@ async fn a_worker_that_is_away_is_503_within_2_s_on_every_call() {
     let json = [
         ("content-type", "application/json"),
         ("idempotency-key", "k"),
+        ("authorization", "Bearer token"),
     ];
     let calls: [(&str, String, &str); 16] = [
         ("GET", "/".into(), ""),
@@ -65,6 +66,20 @@ async fn an_order_needs_an_idempotency_key_before_anybody_is_asked() {
 }
 
 #[tokio::test]
+async fn who_is_not_signed_in_learns_that_before_anything_else() {
+    let shop = Shop::open().await;
+    let json = [("content-type", "application/json")];
+    let answer = shop
+        .request("PUT", "/api/v1/admin/products/lamp", &json, "{}")
+        .await;
+    assert_eq!(answer.code(), "unauthenticated");
+    assert_eq!(
+        answer.header("www-authenticate"),
+        "Bearer realm=\"shopzen\""
+    );
+}
+
+#[tokio::test]
 async fn a_browser_is_told_on_a_page_and_a_program_in_json() {
     let shop = Shop::open().await;
     let html = [("accept", "text/html,application/xhtml+xml,*/*;q=0.8")];
@@ -74,6 +89,10 @@ async fn a_browser_is_told_on_a_page_and_a_program_in_json() {
         (503, "text/html; charset=utf-8")
     );
     assert!(page.text().contains(page.header("request-id")));
+    assert!(
+        page.header("content-security-policy")
+            .contains("style-src 'self'")
+    );
     let api = shop.request("GET", "/api/v1/products", &html, "").await;
     assert_eq!(api.code(), "temporarily_unavailable");
 }

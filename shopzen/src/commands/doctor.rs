@@ -6,7 +6,10 @@ use nix::sys::statvfs::statvfs;
 use reqwest::Client;
 use serde::Serialize;
 use serde_json::Value;
+use shopzen_chassis::Asking;
+use shopzen_contracts::Service;
 
+use super::Shop;
 use crate::{
     cli::Options,
     config,
@@ -98,6 +101,7 @@ pub async fn doctor(options: &Options, terminal: &Terminal) -> Result<(), Failur
     findings.extend(user(&data));
     findings.push(disk(&data));
     findings.extend(shop(&data).await);
+    findings.extend(dead_letters(&data, options).await);
     terminal.result(&findings, || {
         findings
             .iter()
@@ -227,6 +231,34 @@ async fn shop(data: &DataDir) -> Vec<Finding> {
     }
     findings.extend(readiness(&state).await);
     findings
+}
+
+/// What the workers of a running shop have set aside. Silent where nobody can be asked: whether the
+/// shop answers has been looked at before.
+async fn dead_letters(data: &DataDir, options: &Options) -> Option<Finding> {
+    if !data.is_running() {
+        return None;
+    }
+    let shop = Shop::connect(options).await.ok()?;
+    let mut count = 0;
+    for service in Service::ALL {
+        count += shop
+            .asker()
+            .dead_letters(service, None, &Asking::default())
+            .await
+            .ok()?
+            .len();
+    }
+    Some(if count == 0 {
+        Finding::good("messages", "none had to be set aside")
+    } else {
+        let next = "`shopzen dead-letters ls` says why; replay or drop them";
+        Finding::mind(
+            "messages",
+            format!("{count} lie among the dead letters"),
+            next,
+        )
+    })
 }
 
 async fn readiness(state: &State) -> Vec<Finding> {

@@ -101,7 +101,7 @@ pub fn unanswered(error: AskError) -> Failure {
             } else {
                 fields.join("; ")
             };
-            let next = format!("{} explains it", problem.kind);
+            let next = format!("{} at the shop explains it", problem.kind);
             Failure::new(Exit::Usage, format!("refused: {detail}"), next)
         }
         error @ (AskError::Unavailable { .. } | AskError::TimedOut { .. }) => Failure::new(

@@ -10,7 +10,7 @@ use crate::{
     exit::{Exit, Failure, OrFail as _},
     host::{self, Announcement, Listeners},
     roles::Role,
-    signals::Signals,
+    signals::{IMPATIENCE, Signals},
     terminal::Terminal,
 };
 
@@ -45,7 +45,7 @@ pub async fn run(
     };
     tokio::select! {
         () = hosted.stop() => {}
-        () = signals.next() => tracing::warn!("killed while stopping"),
+        () = signals.next_after(IMPATIENCE) => tracing::warn!("killed while stopping"),
     }
     failure.map_or(Ok(()), Err)
 }

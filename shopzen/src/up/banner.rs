@@ -16,6 +16,10 @@ pub fn text(state: &State) -> String {
         .join("logs/shopzen.log")
         .display()
         .to_string();
+    let postgres = match state.postgres.url.as_str() {
+        "" => "as configured",
+        url => url,
+    };
     let demo = |text| if state.demo { text } else { "" };
     let mut lines = vec![
         String::new(),
@@ -23,7 +27,7 @@ pub fn text(state: &State) -> String {
         row("API docs", &format!("{url}/docs"), demo(STAFF)),
         row("Metrics", &format!("{ops_url}/metrics"), "health: /readyz"),
         row("NATS", &state.nats.url, ""),
-        row("PostgreSQL", &state.postgres.url, ""),
+        row("PostgreSQL", postgres, ""),
         row("Data", &folder, "(kept; `shopzen up --reset` empties it)"),
         row("Logs", &log, ""),
         String::new(),

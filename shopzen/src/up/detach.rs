@@ -21,7 +21,7 @@ const LINES: usize = 12;
 pub async fn start(data: &DataDir, args: &UpArgs, terminal: &Terminal) -> Result<(), Failure> {
     let next = "check who owns the data folder, or choose another: --data-dir DIR";
     // Made here because the log has to be somewhere; the lock is left to the child.
-    let (data, lock) = data.clone().open()?;
+    let (data, lock) = data.clone().open().await?;
     drop(lock);
     let log = data.logs().join("up.log");
     files::remove_if_there(&log);

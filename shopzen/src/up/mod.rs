@@ -28,7 +28,7 @@ use shopzen_chassis::{
     telemetry::{self, LogTo},
 };
 use shopzen_contracts::Service;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::{
@@ -48,10 +48,12 @@ use crate::{
     host::{self, Hosted, Listeners},
     roles::Role,
     seed,
-    signals::Signals,
+    signals::{IMPATIENCE, Signals},
     terminal::{Terminal, seconds},
 };
 
+/// How long the end may take once somebody has lost patience.
+const KILL_LIMIT: Duration = Duration::from_secs(1);
 /// How often the logs are looked at for their length.
 const LOG_CHECK_PERIOD: Duration = Duration::from_mins(1);
 /// How long a shop may take to say that it is alive.
@@ -86,7 +88,7 @@ pub async fn up(args: &UpArgs, options: &Options, terminal: &Terminal) -> Result
         return detach::start(&data, args, terminal).await;
     }
     let began = Instant::now();
-    let (data, lock) = data.open()?;
+    let (data, lock) = data.open().await?;
     let mut signals = Signals::listen()?;
     terminal.line(format!("ShopZen {}", env!("CARGO_PKG_VERSION")));
     leftovers::stop(&data, &lock, terminal).await;
@@ -120,12 +122,14 @@ pub async fn up(args: &UpArgs, options: &Options, terminal: &Terminal) -> Result
     };
     let stopping = Instant::now();
     let kill = shop.kill.clone();
+    let mut stopped = Box::pin(shop.stop());
     tokio::select! {
-        () = shop.stop() => {
+        () = &mut stopped => {
             terminal.line(format!("stopped in {}, data kept", seconds(stopping.elapsed())));
         }
-        () = signals.next() => {
+        () = signals.next_after(IMPATIENCE) => {
             kill.cancel();
+            let _ = timeout(KILL_LIMIT, stopped).await;
             terminal.warn("killed; the next start may take a moment longer");
         }
     }
