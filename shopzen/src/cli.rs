@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::{bench::BenchArgs, roles::Role};
 
-/// `ShopZen`: a shop whose parts talk in messages. Without a command: `up`.
+/// ShopZen: a shop whose parts talk in messages. Without a command: `up`.
 #[derive(Debug, Parser)]
 #[command(name = "shopzen", version, about, disable_help_subcommand = true)]
 pub struct Cli {

@@ -12,9 +12,9 @@ use tokio::{
 };
 
 /// From this many messages in a batch on, the worker is under load.
-const BUSY_FROM: usize = 12;
+const BUSY_FROM: usize = 32;
 /// How long a worker under load gathers.
-const PAUSE: Duration = Duration::from_millis(4);
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// Fills `batch` with what is there, at least one item. Returns how many; 0 where nothing comes any more.
 pub(crate) async fn gather<T>(

@@ -38,11 +38,7 @@ pub(crate) struct Told {
 
 impl Cx {
     pub(crate) async fn begin(connections: &Arc<Connections>) -> Result<Self, Failure> {
-        let mut connection = connections.take().await?;
-        if let Err(error) = connection.execute("BEGIN").await {
-            connection.close_on_drop();
-            return Err(error.into());
-        }
+        let connection = connections.begin().await?;
         Ok(Self {
             connection: Some(connection),
             connections: Arc::clone(connections),
@@ -147,16 +143,28 @@ impl Connections {
         }
     }
 
-    async fn take(&self) -> Result<PoolConnection<Postgres>, Failure> {
-        let kept = self
-            .at_hand
+    /// A connection with an open transaction. One at hand may have died since it was used, with the
+    /// database or with the network; that is no reason to fail.
+    async fn begin(&self) -> Result<PoolConnection<Postgres>, Failure> {
+        while let Some(mut kept) = self.take() {
+            match kept.execute("BEGIN").await {
+                Ok(_) => return Ok(kept),
+                Err(_) => kept.close_on_drop(),
+            }
+        }
+        let mut connection = self.pool.acquire().await?;
+        if let Err(error) = connection.execute("BEGIN").await {
+            connection.close_on_drop();
+            return Err(error.into());
+        }
+        Ok(connection)
+    }
+
+    fn take(&self) -> Option<PoolConnection<Postgres>> {
+        self.at_hand
             .lock()
             .expect("nothing panics while it holds this")
-            .pop();
-        match kept {
-            Some(connection) => Ok(connection),
-            None => Ok(self.pool.acquire().await?),
-        }
+            .pop()
     }
 
     fn give_back(&self, connection: PoolConnection<Postgres>) {

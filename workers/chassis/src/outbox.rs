@@ -4,7 +4,13 @@
 //! recorded for; whatever stays there for more than a second (its process died, the broker was away)
 //! is published again by any replica. `outbox_receipts` says where in the stream each event went.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use async_nats::{
     HeaderMap, HeaderName, HeaderValue,
@@ -18,7 +24,7 @@ use shopzen_contracts::{Service, header};
 use sqlx::{PgConnection, PgPool};
 use tokio::{
     sync::{Notify, mpsc, watch},
-    time::{MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -52,6 +58,10 @@ const RECEIPTS_MAX: usize = 4_096;
 const RECEIPTS_EVERY: Duration = Duration::from_millis(100);
 /// How often rows without a receipt are looked for.
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
+/// How often the table of pending events is vacuumed while events are published. Every event is a row
+/// there for a moment, and each sweep has to pass what is left of those that are gone; the server's own
+/// vacuum may look only once a minute.
+const VACUUM_EVERY: Duration = Duration::from_secs(5);
 /// Rows without a receipt that one sweep publishes.
 const SWEEP_MAX: i64 = 512;
 
@@ -65,6 +75,8 @@ pub(crate) struct Relay {
     receipts: mpsc::Sender<Receipt>,
     /// Rung when the stream does not take what it should: it may be gone.
     doubt: Arc<Notify>,
+    /// Receipts since the last vacuum.
+    recorded: Arc<AtomicU64>,
 }
 
 impl Relay {
@@ -82,6 +94,7 @@ impl Relay {
                 gate,
                 receipts,
                 doubt,
+                recorded: Arc::default(),
             },
             received,
         )
@@ -96,7 +109,12 @@ impl Relay {
         if !self.is_open() {
             return;
         }
-        for receipt in self.publish(&rows).await {
+        let receipts = self.publish(&rows).await;
+        self.recorded.fetch_add(
+            u64::try_from(receipts.len()).unwrap_or(u64::MAX),
+            Ordering::Relaxed,
+        );
+        for receipt in receipts {
             // The recorder outlives every relay but for the last moment of a shutdown; what it
             // misses then is published again, under the same id.
             let _ = self.receipts.send(receipt).await;
@@ -293,10 +311,21 @@ pub(crate) async fn publish_pending(pool: &PgPool, relay: &Relay) -> Result<bool
 pub(crate) async fn sweep(pool: PgPool, relay: Arc<Relay>, shutdown: CancellationToken) {
     let mut tick = interval(SWEEP_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut vacuumed_at = Instant::now();
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
             _ = tick.tick() => {}
+        }
+        if vacuumed_at.elapsed() > VACUUM_EVERY && relay.recorded.swap(0, Ordering::Relaxed) > 0 {
+            vacuumed_at = Instant::now();
+            let vacuum = "VACUUM (INDEX_CLEANUP ON, TRUNCATE OFF) outbox_pending";
+            if let Err(error) = sqlx::query(vacuum).execute(&pool).await {
+                tracing::debug!(
+                    error = failure::chain(&error),
+                    "pending events were not vacuumed"
+                );
+            }
         }
         while relay.is_open() && !shutdown.is_cancelled() {
             match publish_pending(&pool, &relay).await {
