@@ -1,7 +1,5 @@
 //! Traces leave by OTLP over HTTP, under the trace that a request came with.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 use std::time::Duration;
 
 use axum::{Router, body::Bytes, routing::post};
