@@ -1,7 +1,7 @@
 //! NATS and PostgreSQL together: found or installed, started, watched, stopped.
 
 use std::{
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
 };
 
@@ -251,7 +251,7 @@ async fn start_nats(setting: Setting<'_>, tool: Tool) -> Result<Started<Nats>, F
                     port,
                 });
             }
-            Err(_) if attempts_left > 0 && addresses.into_iter().any(ports::is_taken) => {}
+            Err(failure) if attempts_left > 0 && lost_its_port(&failure, &addresses) => {}
             Err(failure) => return Err(failure),
         }
     }
@@ -274,7 +274,7 @@ async fn start_postgres(setting: Setting<'_>, tool: Tool) -> Result<Started<Post
         drop(held);
         match server.start(spawner).await {
             Ok(child) => break (child, address.port()),
-            Err(_) if attempts_left > 0 && ports::is_taken(address) => {}
+            Err(failure) if attempts_left > 0 && lost_its_port(&failure, &[address]) => {}
             Err(failure) => return Err(failure),
         }
     };
@@ -306,6 +306,13 @@ async fn start_postgres(setting: Setting<'_>, tool: Tool) -> Result<Started<Post
         child,
         port,
     })
+}
+
+/// Whether a server did not start because somebody else was faster. Who was may be gone again by now,
+/// so what the server said of it counts too.
+fn lost_its_port(failure: &Failure, addresses: &[SocketAddr]) -> bool {
+    let said = failure.to_string().to_lowercase();
+    said.contains("address already in use") || addresses.iter().copied().any(ports::is_taken)
 }
 
 fn choose_port(what: &str, usual: u16, terminal: &Terminal) -> Result<Port, Failure> {
