@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-use shopzen_chassis::Worker;
+use shopzen_chassis::{Kinds, Worker};
 use shopzen_contracts::{
     Service,
     catalog::{GetProduct, ImportProducts, ListCategories, ListProducts, Suggest, UpsertProduct},
@@ -59,7 +59,10 @@ pub fn worker(config: Config) -> Worker<Catalog> {
     let (database, catalog) = (config.into_database(), Catalog::default());
     Worker::new(Service::Catalog, &store::MIGRATOR, database, catalog)
         .at_start(replica::load)
-        .on_event::<LevelsChanged, _>(events::on_levels_changed)
+        .on_events(
+            Kinds::default().in_passing::<LevelsChanged>(),
+            events::on_levels_changed,
+        )
         .on_command::<UpsertProduct, _>(commands::upsert_product)
         .on_command::<ImportProducts, _>(commands::import_products)
         .answer::<ListProducts, _>(queries::list_products)

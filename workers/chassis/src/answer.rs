@@ -3,7 +3,14 @@
 //! Queries are answered side by side. Commands of one kind go through one lane: what has arrived while
 //! the last transaction ran goes into the next one together.
 
-use std::{collections::HashMap, marker::PhantomData, sync::Arc};
+use std::{
+    collections::HashMap,
+    marker::PhantomData,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use async_nats::{HeaderMap, service};
 use bytes::Bytes;
@@ -18,12 +25,12 @@ use crate::{
     Cx, Failure, Refused, Request, clock,
     engine::{Engine, StopAt, Work},
     failure,
-    gather::gather,
+    gather::Pace,
     handle::Cause,
     handle::{CommandHandler, QueryHandler},
     idempotency::{self, Key},
     identity::Verifier,
-    message::decode_request,
+    message::{decode_request, header_of},
     telemetry,
     trace::{self, TraceParent},
 };
@@ -71,8 +78,8 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(|value| value.as_str())
+    fn header(&self, name: &'static str) -> Option<&str> {
+        header_of(&self.headers, name)
     }
 
     fn trace(&self) -> TraceParent {
@@ -377,6 +384,7 @@ impl<C: Command, H> CommandEndpoint<C, H> {
                     state,
                     requests,
                     keys,
+                    looks_first: AtomicBool::new(false),
                 },
                 stop_at,
             )
@@ -390,11 +398,11 @@ impl<C: Command, H> CommandEndpoint<C, H> {
         state: &S,
         requests: &[Request<C>],
         keys: &[Option<Key>],
+        known: &HashMap<(String, String), (Vec<u8>, String)>,
     ) -> Result<Vec<Reply>, Failure>
     where
         H: for<'a> CommandHandler<'a, S, C, C::Reply>,
     {
-        let known = idempotency::find(cx.db(), &keys.iter().flatten().collect::<Vec<_>>()).await?;
         let mut replies: Vec<Option<Reply>> = vec![None; requests.len()];
         // Of several requests with one key in one batch the first is handled; the others follow it.
         let mut leaders: HashMap<(&str, &str), usize> = HashMap::new();
@@ -492,6 +500,9 @@ struct Obeying<'c, S, C, H> {
     state: &'c S,
     requests: &'c [Request<C>],
     keys: &'c [Option<Key>],
+    /// Whether any of it was answered before is asked only once something has gone wrong: hardly any
+    /// request is a repeat, and a repeat cannot be kept twice.
+    looks_first: AtomicBool,
 }
 
 impl<S, C, H> Work for Obeying<'_, S, C, H>
@@ -503,10 +514,30 @@ where
     type Done = Vec<Reply>;
 
     fn run<'a>(&'a self, cx: &'a mut Cx) -> BoxFuture<'a, Result<Vec<Reply>, Failure>> {
-        Box::pin(
-            self.endpoint
-                .attempt_in(cx, self.state, self.requests, self.keys),
-        )
+        Box::pin(async move {
+            let known = if self.looks_first.load(Ordering::Relaxed) {
+                let keys: Vec<&Key> = self.keys.iter().flatten().collect();
+                idempotency::find(cx.db(), &keys).await?
+            } else {
+                HashMap::new()
+            };
+            let replies = self
+                .endpoint
+                .attempt_in(cx, self.state, self.requests, self.keys, &known)
+                .await;
+            let went_well = replies.as_ref().is_ok_and(|replies| {
+                let mut keyed = replies
+                    .iter()
+                    .zip(self.keys)
+                    .filter(|(_, key)| key.is_some());
+                keyed.all(|(reply, _)| reply.headers.get(header::SERVICE_ERROR).is_none())
+            });
+            let has_keys = self.keys.iter().any(Option::is_some);
+            if has_keys && !went_well && !self.looks_first.swap(true, Ordering::Relaxed) {
+                return Err(Failure::Overtaken);
+            }
+            replies
+        })
     }
 }
 
@@ -594,10 +625,11 @@ impl<C: Command, H> CommandEndpoint<C, H> {
         H: for<'a> CommandHandler<'a, S, C, C::Reply>,
     {
         let mut batch = Vec::new();
-        let mut last_batch = 0;
+        let mut pace = Pace::new();
         loop {
-            last_batch = gather(&mut waiting, &mut batch, self.batch_max, last_batch).await;
-            if last_batch == 0 {
+            // Somebody waits for each of them.
+            let taken = pace.gather(&mut waiting, &mut batch, self.batch_max, |_| true);
+            if taken.await == 0 {
                 return;
             }
             let (commands, requests): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
@@ -605,6 +637,7 @@ impl<C: Command, H> CommandEndpoint<C, H> {
             for (request, reply) in requests.iter().zip(replies) {
                 respond(request, reply).await;
             }
+            pace.rest(requests.len());
         }
     }
 }

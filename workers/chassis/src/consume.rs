@@ -16,7 +16,7 @@ use crate::{
     bus::Bus,
     engine::{Engine, StopAt, Verdict},
     failure::backoff,
-    gather::gather,
+    gather::Pace,
     message::Message,
     streams,
 };
@@ -144,10 +144,11 @@ pub(crate) async fn handle<S: Send + Sync + 'static>(
     shutdown: CancellationToken,
 ) {
     let mut batch = Vec::with_capacity(BATCH_MAX);
-    let mut last_batch = 0;
+    let mut pace = Pace::new();
     loop {
-        last_batch = gather(&mut queue, &mut batch, BATCH_MAX, last_batch).await;
-        if last_batch == 0 {
+        let is_urgent = |it: &Delivery| engine.routes.is_urgent(it.message.event_subject());
+        let taken = pace.gather(&mut queue, &mut batch, BATCH_MAX, is_urgent);
+        if taken.await == 0 {
             return;
         }
         if shutdown.is_cancelled() {
@@ -173,6 +174,7 @@ pub(crate) async fn handle<S: Send + Sync + 'static>(
                 tracing::debug!(%error, "an acknowledgement was lost");
             }
         }
+        pace.rest(messages.len());
     }
 }
 

@@ -8,7 +8,6 @@ use std::{
 };
 
 use futures::{FutureExt, future::BoxFuture};
-use serde::de::DeserializeOwned;
 use shopzen_contracts::{Event, Service};
 use sqlx::PgPool;
 use tokio_util::task::TaskTracker;
@@ -21,7 +20,7 @@ use crate::{
     handle::{Connections, EventHandler, Told},
     inbox,
     message::{Message, decode_event},
-    outbox::{self, Relay},
+    outbox::Relay,
     telemetry,
     trace::{self, TraceParent},
 };
@@ -58,7 +57,7 @@ pub(crate) struct Engine<S> {
     pub(crate) relay: Arc<Relay>,
     pub(crate) client: async_nats::Client,
     pub(crate) tasks: TaskTracker,
-    pub(crate) routes: HashMap<&'static str, Box<dyn EventRoute<S>>>,
+    pub(crate) routes: Routes<S>,
 }
 
 impl<S: Send + Sync + 'static> Engine<S> {
@@ -104,18 +103,17 @@ impl<S: Send + Sync + 'static> Engine<S> {
         let mut verdicts = vec![Verdict::Done; messages.len()];
         let mut bunches: Vec<Bunch<'_>> = Vec::new();
         for (index, message) in messages.iter().enumerate() {
-            let subject = message.event_subject();
-            let Some((&subject, _)) = self.routes.get_key_value(subject) else {
+            let Some(route) = self.routes.find(message.event_subject()) else {
                 // A newer sender may say more than we understand; that is no reason to stop.
                 metrics::counter!("unknown_events_total").increment(1);
                 continue;
             };
             match message.event_id() {
-                Ok(event_id) => match bunches.iter_mut().find(|bunch| bunch.subject == subject) {
+                Ok(event_id) => match bunches.iter_mut().find(|bunch| bunch.route == route) {
                     Some(bunch) => bunch.messages.push((event_id, index, message)),
                     None => {
                         bunches.push(Bunch {
-                            subject,
+                            route,
                             messages: vec![(event_id, index, message)],
                         });
                     }
@@ -174,13 +172,10 @@ impl<S: Send + Sync + 'static> Engine<S> {
             return Ok(Told::default());
         }
         for bunch in bunches {
-            let route = self
-                .routes
-                .get(bunch.subject)
-                .expect("bunches are made from routes");
+            let route = &*self.routes.routes[bunch.route];
             let span = tracing::info_span!(
                 "process",
-                otel.name = format_args!("process {}", bunch.subject),
+                otel.name = format_args!("process {}", route.name()),
                 messaging.system = "nats",
                 messaging.batch.message_count = bunch.messages.len(),
             );
@@ -198,7 +193,7 @@ impl<S: Send + Sync + 'static> Engine<S> {
                     .catch_unwind()
                     .instrument(span)
                     .await;
-            metrics::histogram!("handler_seconds", "event" => bunch.subject)
+            metrics::histogram!("handler_seconds", "handler" => route.name())
                 .record(started.elapsed().as_secs_f64());
             match handled {
                 // By itself it fails like anything else; among others it must not take them along.
@@ -221,9 +216,7 @@ impl<S: Send + Sync + 'static> Engine<S> {
                 Err(panic) => return Err(Failure::Panicked(panic_text(&*panic))),
             }
         }
-        let events = std::mem::take(&mut cx.told.events);
-        outbox::insert(cx.db(), &events).await?;
-        cx.told.events = events;
+        cx.write_outbox().await?;
         if stop_at == StopAt::BeforeCommit {
             cx.roll_back().await?;
             return Err(Failure::Unavailable {
@@ -261,9 +254,7 @@ impl<S: Send + Sync + 'static> Engine<S> {
             }
             Err(panic) => return Err(Failure::Panicked(panic_text(&*panic))),
         };
-        let events = std::mem::take(&mut cx.told.events);
-        outbox::insert(cx.db(), &events).await?;
-        cx.told.events = events;
+        cx.write_outbox().await?;
         if stop_at == StopAt::BeforeCommit {
             cx.roll_back().await?;
             return Err(Failure::Unavailable {
@@ -293,8 +284,9 @@ impl<S: Send + Sync + 'static> Engine<S> {
         }
         if !told.events.is_empty() {
             let relay = Arc::clone(&self.relay);
-            self.tasks
-                .spawn(async move { relay.publish_committed(told.events).await });
+            self.tasks.spawn(async move {
+                relay.publish_committed(told.pending, told.events).await;
+            });
         }
     }
 
@@ -366,14 +358,55 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
         .unwrap_or_else(|| "for an unprintable reason".to_owned())
 }
 
-/// Messages of one kind, in the order in which they came.
+/// Messages of one handler, in the order in which they came.
 struct Bunch<'a> {
-    subject: &'static str,
+    route: usize,
     messages: Vec<(Uuid, usize, &'a Message)>,
 }
 
-/// A handler, with its event type erased.
+/// Which handler an event goes to.
+pub(crate) struct Routes<S> {
+    routes: Vec<Box<dyn EventRoute<S>>>,
+    by_subject: HashMap<&'static str, (usize, bool)>,
+}
+
+impl<S> Default for Routes<S> {
+    fn default() -> Self {
+        Self {
+            routes: Vec::new(),
+            by_subject: HashMap::new(),
+        }
+    }
+}
+
+impl<S: Send + Sync + 'static> Routes<S> {
+    pub(crate) fn add<T, H>(&mut self, kinds: Kinds<T>, handler: H)
+    where
+        T: Send + Sync + 'static,
+        H: for<'a> EventHandler<'a, S, T> + 'static,
+    {
+        let route = self.routes.len();
+        self.by_subject
+            .extend(kinds.0.iter().map(|it| (it.subject, (route, it.is_urgent))));
+        self.routes.push(Box::new(Route { kinds, handler }));
+    }
+
+    fn find(&self, subject: &str) -> Option<usize> {
+        self.by_subject.get(subject).map(|(route, _)| *route)
+    }
+
+    pub(crate) fn is_urgent(&self, subject: &str) -> bool {
+        self.by_subject
+            .get(subject)
+            .is_some_and(|(_, is_urgent)| *is_urgent)
+    }
+}
+
+/// A handler, with its type of event erased.
 pub(crate) trait EventRoute<S>: Send + Sync {
+    /// Where the handler stands in the code.
+    fn name(&self) -> &'static str;
+
     /// Handles those messages that are in `fresh`, and takes them out of it, so that a repeat within
     /// one batch is handled once. Returns those that could not be read.
     fn handle<'a>(
@@ -385,17 +418,86 @@ pub(crate) trait EventRoute<S>: Send + Sync {
     ) -> BoxFuture<'a, Result<Vec<(usize, Failure)>, Failure>>;
 }
 
-pub(crate) struct Route<E, H> {
-    pub(crate) handler: H,
-    pub(crate) event: std::marker::PhantomData<fn(E)>,
+/// Kinds of events that one handler takes together, each as a `T`.
+pub struct Kinds<T>(pub(crate) Vec<Kind<T>>);
+
+pub(crate) struct Kind<T> {
+    pub(crate) subject: &'static str,
+    is_urgent: bool,
+    decode: fn(&[u8]) -> Result<T, Failure>,
 }
 
-impl<S, E, H> EventRoute<S> for Route<E, H>
+impl<T> Default for Kinds<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> Kinds<T> {
+    /// Handled as soon as can be.
+    #[must_use]
+    pub fn urgent<E: Event>(self) -> Self
+    where
+        T: From<E>,
+    {
+        self.and::<E>(true)
+    }
+
+    /// Handled along with others: nobody waits for it, and it may take some milliseconds more.
+    #[must_use]
+    pub fn in_passing<E: Event>(self) -> Self
+    where
+        T: From<E>,
+    {
+        self.and::<E>(false)
+    }
+
+    fn and<E: Event>(mut self, is_urgent: bool) -> Self
+    where
+        T: From<E>,
+    {
+        self.0.push(Kind {
+            subject: E::SUBJECT,
+            is_urgent,
+            decode: |payload| decode_event::<E>(payload).map(T::from),
+        });
+        self
+    }
+
+    fn decode(&self, message: &Message) -> Result<T, Failure> {
+        let subject = message.event_subject();
+        let kind = self
+            .0
+            .iter()
+            .find(|kind| kind.subject == subject)
+            .expect("a route gets what it is registered for");
+        (kind.decode)(&message.payload)
+    }
+}
+
+impl<T> std::fmt::Debug for Kinds<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list()
+            .entries(self.0.iter().map(|kind| kind.subject))
+            .finish()
+    }
+}
+
+struct Route<T, H> {
+    kinds: Kinds<T>,
+    handler: H,
+}
+
+impl<S, T, H> EventRoute<S> for Route<T, H>
 where
     S: Send + Sync + 'static,
-    E: Event + DeserializeOwned,
-    H: for<'a> EventHandler<'a, S, E>,
+    T: Send + Sync + 'static,
+    H: for<'a> EventHandler<'a, S, T>,
 {
+    fn name(&self) -> &'static str {
+        std::any::type_name::<H>()
+    }
+
     fn handle<'a>(
         &'a self,
         cx: &'a mut Cx,
@@ -410,7 +512,7 @@ where
                 if !fresh.remove(event_id) {
                     continue;
                 }
-                match decode_event::<E>(&message.payload) {
+                match self.kinds.decode(message) {
                     Ok(event) => events.push(Received {
                         event,
                         cause: message.cause(*event_id),

@@ -13,7 +13,11 @@ use shopzen_contracts::{Event, Notice, Problem, auth::Claims};
 use sqlx::{Executor, PgConnection, PgPool, Postgres, pool::PoolConnection};
 use uuid::Uuid;
 
-use crate::{Failure, Refused, clock, outbox::OutboxRow, trace::TraceParent};
+use crate::{
+    Failure, Refused, clock,
+    outbox::{self, OutboxRow},
+    trace::TraceParent,
+};
 
 /// A transaction, and what shall be told once it is committed.
 ///
@@ -31,6 +35,8 @@ pub struct Cx {
 #[derive(Default)]
 pub(crate) struct Told {
     pub(crate) events: Vec<OutboxRow>,
+    /// What the events are pending under.
+    pub(crate) pending: Uuid,
     pub(crate) notices: Vec<(&'static str, Bytes)>,
     pub(crate) after_commit: Vec<Box<dyn FnOnce() + Send>>,
     pub(crate) tasks: Vec<BoxFuture<'static, ()>>,
@@ -45,6 +51,14 @@ impl Cx {
             now: clock::now(),
             told: Told::default(),
         })
+    }
+
+    /// Writes down what is to be published: the last statement of a transaction.
+    pub(crate) async fn write_outbox(&mut self) -> Result<(), Failure> {
+        let events = std::mem::take(&mut self.told.events);
+        self.told.pending = outbox::insert(self.db(), &events).await?;
+        self.told.events = events;
+        Ok(())
     }
 
     pub(crate) async fn commit(mut self) -> Result<Told, Failure> {

@@ -46,6 +46,18 @@ pub struct Harness<S> {
 /// The id of the harness's own signing key.
 const KEY_ID: &str = "harness";
 
+/// Events of any kinds that are delivered in one batch, in this order.
+#[derive(Debug, Default)]
+pub struct Together(Vec<Message>);
+
+impl Together {
+    #[must_use]
+    pub fn and<E: Event>(mut self, event: &E) -> Self {
+        self.0.push(message_of(event));
+        self
+    }
+}
+
 /// An event that the worker under test published.
 #[derive(Clone, Debug)]
 pub struct Published {
@@ -142,7 +154,7 @@ impl<S: Send + Sync + 'static> Harness<S> {
     ///
     /// Where a stop before the commit leaves a trace, or a repeat has an effect.
     pub async fn deliver<E: Event>(&self, event: &E) -> Vec<Published> {
-        let message = message_of(event, self.engine.service);
+        let message = message_of(event);
         let untouched = self.snapshot().await;
         self.consume(&message, StopAt::BeforeCommit).await;
         assert_eq!(
@@ -174,8 +186,7 @@ impl<S: Send + Sync + 'static> Harness<S> {
     /// Delivers an event once, as if nothing ever went wrong, and does what follows the commit.
     pub async fn deliver_once<E: Event>(&self, event: &E) -> Vec<Published> {
         let before = self.published_ids().await;
-        self.consume(&message_of(event, self.engine.service), StopAt::Never)
-            .await;
+        self.consume(&message_of(event), StopAt::Never).await;
         self.published()
             .await
             .into_iter()
@@ -186,11 +197,13 @@ impl<S: Send + Sync + 'static> Harness<S> {
 
     /// Delivers several events in one batch, in this order; each one twice.
     pub async fn deliver_together<E: Event>(&self, events: &[E]) -> Vec<Published> {
+        self.deliver_mixed(events.iter().fold(Together::default(), Together::and))
+            .await
+    }
+
+    /// The same, of any kinds.
+    pub async fn deliver_mixed(&self, Together(mut messages): Together) -> Vec<Published> {
         let before = self.published_ids().await;
-        let mut messages: Vec<Message> = events
-            .iter()
-            .map(|event| message_of(event, self.engine.service))
-            .collect();
         messages.extend(messages.clone());
         self.engine.consume(&messages, StopAt::Never).await;
         self.published()
@@ -385,7 +398,7 @@ fn read<R: DeserializeOwned>(reply: &Reply) -> Result<R, Problem> {
 }
 
 /// An event as its owner would have published it.
-fn message_of<E: Event>(event: &E, fallback: Service) -> Message {
+fn message_of<E: Event>(event: &E) -> Message {
     let row = OutboxRow {
         event_id: clock::new_id(),
         key: event.key(),
@@ -396,7 +409,7 @@ fn message_of<E: Event>(event: &E, fallback: Service) -> Message {
         body: serde_json::to_string(event).expect("a contract is plain data"),
         created_at: clock::now(),
     };
-    let owner = Service::of_subject(E::SUBJECT).unwrap_or(fallback);
+    let owner = Service::of_subject(E::SUBJECT).expect("an event has an owner");
     Message {
         subject: format!("{}.{}", row.subject, row.key),
         headers: outbox::headers_of(&row, owner),

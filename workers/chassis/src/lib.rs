@@ -43,7 +43,7 @@ pub use ask::{Answered, AskError, Asker, Asking};
 pub use bus::{Bus, ConnectError, NatsLogin, inbox_prefix};
 pub use database::{DatabaseConfig, migrate};
 pub use dead_letters::DeadLetter;
-pub use engine::StopAt;
+pub use engine::{Kinds, StopAt};
 pub use failure::{Failure, Refused};
 pub use handle::{Answers, Caller, Cause, Cx, Received, Request};
 pub use process::{Health, Process};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use async_nats::HeaderMap;
+use async_nats::{HeaderMap, HeaderName};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use shopzen_contracts::{FieldError, Problem, header};
@@ -21,8 +21,8 @@ pub(crate) struct Message {
 }
 
 impl Message {
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(|value| value.as_str())
+    pub(crate) fn header(&self, name: &'static str) -> Option<&str> {
+        header_of(&self.headers, name)
     }
 
     /// The event's id, without which it cannot be told from a repeat.
@@ -66,6 +66,13 @@ impl Message {
             .collect::<serde_json::Map<_, _>>()
             .into()
     }
+}
+
+/// A header's value. A name that is not marked as static would be copied for each look-up.
+pub(crate) fn header_of<'h>(headers: &'h HeaderMap, name: &'static str) -> Option<&'h str> {
+    headers
+        .get(HeaderName::from_static(name))
+        .map(|value| value.as_str())
 }
 
 pub(crate) fn decode_event<E: DeserializeOwned>(payload: &[u8]) -> Result<E, Failure> {

@@ -1,16 +1,11 @@
 //! Events on their way out: written in the business transaction, published after the commit, kept.
 //!
 //! `outbox` is the truth and never changes. `outbox_pending` names what no acknowledgement is
-//! recorded for; whatever stays there for more than a second (its process died, the broker was away)
-//! is published again by any replica. `outbox_receipts` says where in the stream each event went.
+//! recorded for, all events of one transaction in one row; whatever stays there for more than a second
+//! (its process died, the broker was away) is published again by any replica. `outbox_receipts` says
+//! where in the stream each event went.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use async_nats::{
     HeaderMap, HeaderName, HeaderValue,
@@ -24,12 +19,12 @@ use shopzen_contracts::{Service, header};
 use sqlx::{PgConnection, PgPool};
 use tokio::{
     sync::{Notify, mpsc, watch},
-    time::{Instant, MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{Failure, failure};
+use crate::{Failure, clock, failure};
 
 /// An event as it waits to be published.
 #[derive(Clone, Debug, sqlx::FromRow)]
@@ -52,18 +47,22 @@ pub(crate) struct Receipt {
     pub(crate) stream_seq: i64,
 }
 
-/// Receipts recorded with one statement.
-const RECEIPTS_MAX: usize = 4_096;
+/// Where the events of one transaction were stored.
+#[derive(Debug)]
+pub(crate) struct Published {
+    receipts: Vec<Receipt>,
+    /// The row of `outbox_pending` that is done with; none where events of it are still missing.
+    settled: Option<Uuid>,
+}
+
+/// Transactions whose receipts are recorded with one statement.
+const PUBLISHED_MAX: usize = 256;
 /// How long receipts are gathered before they are recorded.
 const RECEIPTS_EVERY: Duration = Duration::from_millis(100);
 /// How often rows without a receipt are looked for.
 const SWEEP_EVERY: Duration = Duration::from_millis(500);
-/// How often the table of pending events is vacuumed while events are published. Every event is a row
-/// there for a moment, and each sweep has to pass what is left of those that are gone; the server's own
-/// vacuum may look only once a minute.
-const VACUUM_EVERY: Duration = Duration::from_secs(5);
-/// Rows without a receipt that one sweep publishes.
-const SWEEP_MAX: i64 = 512;
+/// Transactions without a receipt that are published again in one go.
+const SWEEP_MAX: i64 = 16;
 
 /// Publishes what was committed, and records where it went.
 #[derive(Clone, Debug)]
@@ -72,11 +71,9 @@ pub(crate) struct Relay {
     service: Service,
     /// Closed while the broker is away or its stream has not been compared with the receipts.
     gate: watch::Receiver<bool>,
-    receipts: mpsc::Sender<Receipt>,
+    receipts: mpsc::Sender<Published>,
     /// Rung when the stream does not take what it should: it may be gone.
     doubt: Arc<Notify>,
-    /// Receipts since the last vacuum.
-    recorded: Arc<AtomicU64>,
 }
 
 impl Relay {
@@ -85,8 +82,8 @@ impl Relay {
         service: Service,
         gate: watch::Receiver<bool>,
         doubt: Arc<Notify>,
-    ) -> (Self, mpsc::Receiver<Receipt>) {
-        let (receipts, received) = mpsc::channel(RECEIPTS_MAX * 4);
+    ) -> (Self, mpsc::Receiver<Published>) {
+        let (receipts, received) = mpsc::channel(PUBLISHED_MAX * 4);
         (
             Self {
                 jetstream,
@@ -94,7 +91,6 @@ impl Relay {
                 gate,
                 receipts,
                 doubt,
-                recorded: Arc::default(),
             },
             received,
         )
@@ -104,21 +100,17 @@ impl Relay {
         *self.gate.borrow() && self.jetstream.client().connection_state() == State::Connected
     }
 
-    /// Publishes rows that are committed. What cannot be published now stays pending.
-    pub(crate) async fn publish_committed(&self, rows: Vec<OutboxRow>) {
+    /// Publishes the events of a transaction that is committed. What cannot be published now stays
+    /// pending.
+    pub(crate) async fn publish_committed(&self, pending: Uuid, rows: Vec<OutboxRow>) {
         if !self.is_open() {
             return;
         }
         let receipts = self.publish(&rows).await;
-        self.recorded.fetch_add(
-            u64::try_from(receipts.len()).unwrap_or(u64::MAX),
-            Ordering::Relaxed,
-        );
-        for receipt in receipts {
-            // The recorder outlives every relay but for the last moment of a shutdown; what it
-            // misses then is published again, under the same id.
-            let _ = self.receipts.send(receipt).await;
-        }
+        let settled = (receipts.len() == rows.len()).then_some(pending);
+        // The recorder outlives every relay but for the last moment of a shutdown; what it misses then
+        // is published again, under the same id.
+        let _ = self.receipts.send(Published { receipts, settled }).await;
     }
 
     async fn publish(&self, rows: &[OutboxRow]) -> Vec<Receipt> {
@@ -184,10 +176,11 @@ pub(crate) fn headers_of(row: &OutboxRow, service: Service) -> HeaderMap {
     headers
 }
 
-/// Writes events into the open transaction.
-pub(crate) async fn insert(db: &mut PgConnection, rows: &[OutboxRow]) -> Result<(), Failure> {
+/// Writes events into the open transaction, pending under one id.
+pub(crate) async fn insert(db: &mut PgConnection, rows: &[OutboxRow]) -> Result<Uuid, Failure> {
+    let pending = clock::new_id();
     if rows.is_empty() {
-        return Ok(());
+        return Ok(pending);
     }
     let column = |get: fn(&OutboxRow) -> Uuid| rows.iter().map(get).collect::<Vec<_>>();
     let text = |get: fn(&OutboxRow) -> &str| rows.iter().map(get).collect::<Vec<_>>();
@@ -200,8 +193,7 @@ pub(crate) async fn insert(db: &mut PgConnection, rows: &[OutboxRow]) -> Result<
             FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::uuid[], $5::int2[], $6::text[], $7::text[])
                 AS row (event_id, key, subject, cause_id, attempt, trace_parent, body)
         )
-        INSERT INTO outbox_pending (event_id)
-        SELECT event_id FROM unnest($1::uuid[]) AS row (event_id)
+        INSERT INTO outbox_pending (id, event_ids) VALUES ($9, $1)
         ",
     )
     .bind(column(|row| row.event_id))
@@ -212,63 +204,70 @@ pub(crate) async fn insert(db: &mut PgConnection, rows: &[OutboxRow]) -> Result<
     .bind(text(|row| &row.trace_parent))
     .bind(text(|row| &row.body))
     .bind(rows[0].created_at.to_sqlx())
+    .bind(pending)
     .execute(db)
     .await?;
-    Ok(())
+    Ok(pending)
 }
 
-/// Records where events were stored, and takes them off the pending list.
+/// Records where events were stored, and takes what is settled off the pending list.
 ///
 /// A sequence that was recorded for another event before shows that the broker has lost its tail and
 /// used the number again: the other event is pending once more.
-pub(crate) async fn record(db: &mut PgConnection, receipts: &[Receipt]) -> Result<(), sqlx::Error> {
+pub(crate) async fn record(
+    db: &mut PgConnection,
+    mut receipts: Vec<Receipt>,
+    settled: &[Uuid],
+) -> Result<(), sqlx::Error> {
     // One statement may not touch a row twice; of two receipts for one sequence the later counts.
-    let mut by_seq: Vec<Receipt> = receipts.to_vec();
-    by_seq.sort_by_key(|receipt| receipt.stream_seq);
-    by_seq.dedup_by_key(|receipt| receipt.stream_seq);
-    let all_ids: Vec<Uuid> = receipts.iter().map(|receipt| receipt.event_id).collect();
+    receipts.sort_by_key(|receipt| receipt.stream_seq);
+    receipts.dedup_by_key(|receipt| receipt.stream_seq);
     sqlx::query(
         "
         WITH new AS (
             SELECT stream_seq, event_id FROM unnest($1::int8[], $2::uuid[]) AS row (stream_seq, event_id)
         ),
         overwritten AS (
-            SELECT old.event_id FROM outbox_receipts AS old JOIN new USING (stream_seq)
+            SELECT array_agg(old.event_id) AS event_ids
+            FROM new JOIN outbox_receipts AS old USING (stream_seq)
             WHERE old.event_id <> new.event_id
         ),
         lost AS (
-            INSERT INTO outbox_pending (event_id) SELECT event_id FROM overwritten
-            ON CONFLICT (event_id) DO NOTHING
+            INSERT INTO outbox_pending (id, event_ids)
+            SELECT $4, event_ids FROM overwritten WHERE event_ids IS NOT NULL
         ),
         settled AS (
-            DELETE FROM outbox_pending WHERE event_id = ANY($3::uuid[])
+            DELETE FROM outbox_pending WHERE id = ANY($3::uuid[])
         )
         INSERT INTO outbox_receipts (stream_seq, event_id) SELECT stream_seq, event_id FROM new
         ON CONFLICT (stream_seq) DO UPDATE SET event_id = excluded.event_id
         WHERE outbox_receipts.event_id <> excluded.event_id
         ",
     )
-    .bind(by_seq.iter().map(|receipt| receipt.stream_seq).collect::<Vec<_>>())
-    .bind(by_seq.iter().map(|receipt| receipt.event_id).collect::<Vec<_>>())
-    .bind(all_ids)
+    .bind(receipts.iter().map(|receipt| receipt.stream_seq).collect::<Vec<_>>())
+    .bind(receipts.iter().map(|receipt| receipt.event_id).collect::<Vec<_>>())
+    .bind(settled)
+    .bind(clock::new_id())
     .execute(db)
     .await?;
     Ok(())
 }
 
 /// Records receipts, many with one statement, until every relay is gone.
-pub(crate) async fn record_receipts(pool: PgPool, mut receipts: mpsc::Receiver<Receipt>) {
+pub(crate) async fn record_receipts(pool: PgPool, mut published: mpsc::Receiver<Published>) {
     let mut batch = Vec::new();
     let mut tick = interval(RECEIPTS_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while receipts.recv_many(&mut batch, RECEIPTS_MAX).await > 0 {
-        let recorded = async { record(&mut *pool.acquire().await?, &batch).await }.await;
+    while published.recv_many(&mut batch, PUBLISHED_MAX).await > 0 {
+        let settled: Vec<Uuid> = batch.iter().filter_map(|it| it.settled).collect();
+        let receipts = batch.drain(..).flat_map(|it| it.receipts).collect();
+        let recorded =
+            async { record(&mut *pool.acquire().await?, receipts, &settled).await }.await;
         if let Err(error) = recorded {
             // They stay pending, are published again, and get a receipt then.
             tracing::warn!(error = failure::chain(&error), "receipts were not recorded");
         }
-        batch.clear();
-        if !receipts.is_closed() {
+        if !published.is_closed() {
             tick.tick().await;
         }
     }
@@ -277,55 +276,60 @@ pub(crate) async fn record_receipts(pool: PgPool, mut receipts: mpsc::Receiver<R
 /// Publishes what has been pending for more than a second. Returns whether there may be more.
 pub(crate) async fn publish_pending(pool: &PgPool, relay: &Relay) -> Result<bool, Failure> {
     let mut tx = pool.begin().await?;
-    let rows: Vec<OutboxRow> = sqlx::query_as(
+    let pending: Vec<(Uuid, Vec<Uuid>)> = sqlx::query_as(
         "
-        SELECT o.event_id, o.key, o.subject, o.cause_id, o.attempt, o.trace_parent, o.body, o.created_at
-        FROM outbox_pending AS p JOIN outbox AS o USING (event_id)
-        WHERE p.since < now() - interval '1 second'
-        ORDER BY p.event_id
+        SELECT id, event_ids FROM outbox_pending
+        WHERE since < now() - interval '1 second'
+        ORDER BY id
         LIMIT $1
-        FOR UPDATE OF p SKIP LOCKED
+        FOR UPDATE SKIP LOCKED
         ",
     )
     .bind(SWEEP_MAX)
     .fetch_all(&mut *tx)
     .await?;
-    if rows.is_empty() {
+    if pending.is_empty() {
         return Ok(false);
     }
+    let event_ids: Vec<Uuid> = pending.iter().flat_map(|(_, ids)| ids).copied().collect();
+    let rows: Vec<OutboxRow> = sqlx::query_as(
+        "
+        SELECT event_id, key, subject, cause_id, attempt, trace_parent, body, created_at
+        FROM outbox WHERE event_id = ANY($1) ORDER BY event_id
+        ",
+    )
+    .bind(event_ids)
+    .fetch_all(&mut *tx)
+    .await?;
     let receipts = relay.publish(&rows).await;
     tracing::info!(
         found = rows.len(),
         published = receipts.len(),
         "published pending events"
     );
-    if receipts.is_empty() {
-        return Ok(false);
+    // What is not in the outbox any more has aged out of the stream too.
+    let mut missing: HashSet<Uuid> = rows.iter().map(|row| row.event_id).collect();
+    for receipt in &receipts {
+        missing.remove(&receipt.event_id);
     }
-    record(&mut tx, &receipts).await?;
+    let settled: Vec<Uuid> = pending
+        .iter()
+        .filter(|(_, ids)| ids.iter().all(|id| !missing.contains(id)))
+        .map(|(id, _)| *id)
+        .collect();
+    record(&mut tx, receipts, &settled).await?;
     tx.commit().await?;
-    Ok(receipts.len() == rows.len())
+    Ok(settled.len() == pending.len())
 }
 
 /// Sweeps until shutdown.
 pub(crate) async fn sweep(pool: PgPool, relay: Arc<Relay>, shutdown: CancellationToken) {
     let mut tick = interval(SWEEP_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut vacuumed_at = Instant::now();
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
             _ = tick.tick() => {}
-        }
-        if vacuumed_at.elapsed() > VACUUM_EVERY && relay.recorded.swap(0, Ordering::Relaxed) > 0 {
-            vacuumed_at = Instant::now();
-            let vacuum = "VACUUM (INDEX_CLEANUP ON, TRUNCATE OFF) outbox_pending";
-            if let Err(error) = sqlx::query(vacuum).execute(&pool).await {
-                tracing::debug!(
-                    error = failure::chain(&error),
-                    "pending events were not vacuumed"
-                );
-            }
         }
         while relay.is_open() && !shutdown.is_cancelled() {
             match publish_pending(&pool, &relay).await {

@@ -13,7 +13,7 @@ use crate::{
     Cx, Failure,
     engine::{Engine, StopAt, Work},
     failure,
-    gather::gather,
+    gather::Pace,
     handle::ItemHandler,
     worker::RETRY_EVERY,
 };
@@ -60,6 +60,7 @@ pub(crate) trait Drain<S>: Send {
 
 pub(crate) struct Draining<T, H> {
     pub(crate) items: mpsc::Receiver<T>,
+    pub(crate) is_urgent: fn(&T) -> bool,
     pub(crate) handler: H,
 }
 
@@ -76,10 +77,10 @@ where
     ) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let mut batch = Vec::new();
-            let mut last_batch = 0;
+            let mut pace = Pace::new();
             loop {
                 let taken = tokio::select! {
-                    taken = gather(&mut self.items, &mut batch, ITEMS_MAX, last_batch) => taken,
+                    taken = pace.gather(&mut self.items, &mut batch, ITEMS_MAX, self.is_urgent) => taken,
                     () = shutdown.cancelled() => {
                         // What is there already is worth a last transaction.
                         self.items.close();
@@ -89,8 +90,8 @@ where
                 if taken == 0 && batch.is_empty() {
                     return;
                 }
-                last_batch = batch.len();
                 handle_items(&engine, &self.handler, &batch, &shutdown).await;
+                pace.rest(batch.len());
                 batch.clear();
             }
         })

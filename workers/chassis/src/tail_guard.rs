@@ -21,6 +21,8 @@ use crate::{Bus, Failure, failure, streams, worker::RETRY_EVERY};
 
 /// How often receipts and stream are compared while nothing happens.
 const COMPARE_EVERY: Duration = Duration::from_mins(1);
+/// Sequences whose events are pending again under one id.
+const AGAIN_TOGETHER: i64 = 256;
 /// Receipts of messages that aged out of the stream, deleted in one go.
 const FORGET_MAX: i64 = 10_000;
 
@@ -215,20 +217,24 @@ async fn find_receipt_at_or_below(
 }
 
 async fn publish_again_after(db: &mut PgConnection, seq: i64) -> Result<u64, Failure> {
-    let again = sqlx::query(
+    let again: i64 = sqlx::query_scalar(
         "
         WITH lost AS (
-            DELETE FROM outbox_receipts WHERE stream_seq > $1 RETURNING event_id
+            DELETE FROM outbox_receipts WHERE stream_seq > $1 RETURNING stream_seq, event_id
+        ),
+        pending AS (
+            INSERT INTO outbox_pending (id, event_ids, since)
+            SELECT gen_random_uuid(), array_agg(event_id ORDER BY stream_seq), now() - interval '2 seconds'
+            FROM lost GROUP BY stream_seq / $2
         )
-        INSERT INTO outbox_pending (event_id, since)
-        SELECT event_id, now() - interval '2 seconds' FROM lost
-        ON CONFLICT (event_id) DO NOTHING
+        SELECT count(*) FROM lost
         ",
     )
     .bind(seq)
-    .execute(db)
+    .bind(AGAIN_TOGETHER)
+    .fetch_one(db)
     .await?;
-    Ok(again.rows_affected())
+    Ok(u64::try_from(again).unwrap_or(0))
 }
 
 /// Receipts of what the stream no longer keeps serve nobody.

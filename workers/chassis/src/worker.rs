@@ -1,12 +1,6 @@
 //! A worker: what arrives where, and how it is started and stopped.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    fmt,
-    marker::PhantomData,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use async_nats::service::ServiceExt;
 use shopzen_contracts::{Command, Event, Query, Service};
@@ -22,7 +16,7 @@ use crate::{
     answer::{CommandEndpoint, Endpoint, QueryEndpoint},
     builtin::{self, Builtin},
     consume, database,
-    engine::{Engine, EventRoute, Route, StopAt},
+    engine::{Engine, Kind, Kinds, Routes, StopAt},
     failure,
     handle::{CommandHandler, Connections, EventHandler, ItemHandler, QueryHandler, SweepHandler},
     identity::Verifier,
@@ -45,7 +39,7 @@ pub struct Worker<S> {
     migrator: &'static Migrator,
     database: DatabaseConfig,
     pub(crate) state: Arc<S>,
-    pub(crate) routes: HashMap<&'static str, Box<dyn EventRoute<S>>>,
+    pub(crate) routes: Routes<S>,
     sources: BTreeMap<Service, Vec<String>>,
     pub(crate) endpoints: Vec<Arc<dyn Endpoint<S>>>,
     sweeps: Vec<(&'static str, Duration, Box<dyn Sweep<S>>)>,
@@ -88,7 +82,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
             migrator,
             database,
             state: Arc::new(state),
-            routes: HashMap::new(),
+            routes: Routes::default(),
             sources: BTreeMap::new(),
             endpoints: Vec::new(),
             sweeps: Vec::new(),
@@ -99,23 +93,31 @@ impl<S: Send + Sync + 'static> Worker<S> {
 
     /// Follows an event: `async fn(&mut Cx, &S, &[Received<E>]) -> Result<(), Failure>`.
     #[must_use]
-    pub fn on_event<E, H>(mut self, handler: H) -> Self
+    pub fn on_event<E, H>(self, handler: H) -> Self
     where
         E: Event,
         H: for<'a> EventHandler<'a, S, E> + 'static,
     {
-        let source = Service::of_subject(E::SUBJECT).expect("an event has an owner");
-        self.sources
-            .entry(source)
-            .or_default()
-            .push(format!("{}.*", E::SUBJECT));
-        self.routes.insert(
-            E::SUBJECT,
-            Box::new(Route {
-                handler,
-                event: PhantomData,
-            }),
-        );
+        self.on_events(Kinds::default().urgent::<E>(), handler)
+    }
+
+    /// Follows several kinds of events with one handler, which gets them in the order in which they
+    /// came: `async fn(&mut Cx, &S, &[Received<T>]) -> Result<(), Failure>`. For those that move the
+    /// same rows, as these are then read and written once.
+    #[must_use]
+    pub fn on_events<T, H>(mut self, kinds: Kinds<T>, handler: H) -> Self
+    where
+        T: Send + Sync + 'static,
+        H: for<'a> EventHandler<'a, S, T> + 'static,
+    {
+        for Kind { subject, .. } in &kinds.0 {
+            let source = Service::of_subject(subject).expect("an event has an owner");
+            self.sources
+                .entry(source)
+                .or_default()
+                .push(format!("{subject}.*"));
+        }
+        self.routes.add(kinds, handler);
         self
     }
 
@@ -178,14 +180,24 @@ impl<S: Send + Sync + 'static> Worker<S> {
     }
 
     /// Handles what the worker's own tasks put into a [`crate::Queue`], many in one transaction:
-    /// `async fn(&mut Cx, &S, &[T]) -> Result<(), Failure>`.
+    /// `async fn(&mut Cx, &S, &[T]) -> Result<(), Failure>`. Items that are not urgent may wait a
+    /// moment for others.
     #[must_use]
-    pub fn drain<T, H>(mut self, items: mpsc::Receiver<T>, handler: H) -> Self
+    pub fn drain<T, H>(
+        mut self,
+        items: mpsc::Receiver<T>,
+        is_urgent: fn(&T) -> bool,
+        handler: H,
+    ) -> Self
     where
         T: Send + Sync + 'static,
         H: for<'a> ItemHandler<'a, S, T> + 'static,
     {
-        self.drains.push(Box::new(Draining { items, handler }));
+        self.drains.push(Box::new(Draining {
+            items,
+            is_urgent,
+            handler,
+        }));
         self
     }
 

@@ -333,7 +333,7 @@ async fn what_a_dead_process_committed_is_published_by_another() {
             INSERT INTO outbox (event_id, key, subject, attempt, trace_parent, body, created_at)
             VALUES ($1, $2, 'shop.evt.notify.v1.emitted', 1, '', '{\"number\": 5}', now())
         )
-        INSERT INTO outbox_pending (event_id) VALUES ($1)
+        INSERT INTO outbox_pending (id, event_ids) VALUES ($1, ARRAY[$1])
         ",
     )
     .bind(Uuid::from_u128(1 << 100))

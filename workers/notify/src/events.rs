@@ -13,41 +13,49 @@ use crate::{
     store::{self, NewMail, State},
 };
 
-pub(crate) async fn on_order_confirmed(
-    cx: &mut Cx,
-    notify: &Notify,
-    events: &[Received<OrderConfirmed>],
-) -> Result<(), Failure> {
-    let letters = events
-        .iter()
-        .map(|e| (letter::confirmed(&notify.shop, &e.event), &e.cause));
-    tell(cx, notify, letters).await
+/// What a shopper is told of.
+#[derive(Debug)]
+pub(crate) enum News {
+    Confirmed(OrderConfirmed),
+    Rejected(OrderRejected),
+    Cancelled(OrderCancelled),
 }
 
-pub(crate) async fn on_order_rejected(
-    cx: &mut Cx,
-    notify: &Notify,
-    events: &[Received<OrderRejected>],
-) -> Result<(), Failure> {
-    let letters = events
-        .iter()
-        .map(|e| (letter::rejected(&notify.shop, &e.event), &e.cause));
-    tell(cx, notify, letters).await
+macro_rules! news {
+    ($($event:ident => $news:ident;)*) => {$(
+        impl From<$event> for News {
+            fn from(event: $event) -> Self {
+                Self::$news(event)
+            }
+        }
+    )*};
 }
 
-pub(crate) async fn on_order_cancelled(
+news! {
+    OrderConfirmed => Confirmed;
+    OrderRejected => Rejected;
+    OrderCancelled => Cancelled;
+}
+
+/// Writes letters, and sets them on their way.
+pub(crate) async fn tell(
     cx: &mut Cx,
     notify: &Notify,
-    events: &[Received<OrderCancelled>],
+    news: &[Received<News>],
 ) -> Result<(), Failure> {
-    let letters = events
-        .iter()
-        .map(|e| (letter::cancelled(&notify.shop, &e.event), &e.cause));
-    tell(cx, notify, letters).await
+    let letters = news.iter().map(|Received { event, cause }| {
+        let letter = match event {
+            News::Confirmed(event) => letter::confirmed(&notify.shop, event),
+            News::Rejected(event) => letter::rejected(&notify.shop, event),
+            News::Cancelled(event) => letter::cancelled(&notify.shop, event),
+        };
+        (letter, cause)
+    });
+    send(cx, notify, letters).await
 }
 
 /// Writes letters down, unless the order has one of that kind, and sets them on their way.
-async fn tell<'a>(
+async fn send<'a>(
     cx: &mut Cx,
     notify: &Notify,
     letters: impl Iterator<Item = (Letter, &'a Cause)>,

@@ -15,7 +15,7 @@ mod store;
 
 use std::{sync::Arc, time::Duration};
 
-use shopzen_chassis::{Worker, queue};
+use shopzen_chassis::{Kinds, Worker, queue};
 use shopzen_contracts::{
     Service,
     notify::ListMails,
@@ -50,10 +50,14 @@ pub fn worker(config: Config) -> Worker<Notify> {
         .map(|transport| Arc::new(Gateway::new(transport, config, outcomes)));
     let notify = Notify { shop, gateway };
     Worker::new(Service::Notify, &store::MIGRATOR, database, notify)
-        .on_event::<OrderConfirmed, _>(events::on_order_confirmed)
-        .on_event::<OrderRejected, _>(events::on_order_rejected)
-        .on_event::<OrderCancelled, _>(events::on_order_cancelled)
+        .on_events(
+            Kinds::default()
+                .in_passing::<OrderConfirmed>()
+                .in_passing::<OrderRejected>()
+                .in_passing::<OrderCancelled>(),
+            events::tell,
+        )
         .answer::<ListMails, _>(queries::list_mails)
         .every("send mails", SEND_EVERY, sending::send_due)
-        .drain(received, sending::record)
+        .drain(received, |_| true, sending::record)
 }

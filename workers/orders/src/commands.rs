@@ -102,7 +102,8 @@ async fn cancel_one(
         Viewer::Owner => (Input::CancelledByShopper, EndReason::CancelledByShopper),
         Viewer::Staff => (Input::CancelledByStaff, EndReason::CancelledByStaff),
     };
-    advance(cx, config, &[Happening::new(id, input, &request.cause)]).await?;
+    let happening = Happening::new(id, input).because_of(&request.cause);
+    advance(cx, config, &[happening]).await?;
     let order = load_for(cx.db(), id, request)
         .await?
         .map_or(before, |(order, _)| order);

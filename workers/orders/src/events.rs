@@ -7,8 +7,7 @@ use shopzen_contracts::{
     OrderId, ProductId,
     catalog::{Product, ProductChanged},
     orders::{
-        OrderCancelled, OrderConfirmed, OrderProgress, OrderRejected, OrderSummary,
-        OrdersProgressed, SummaryLine,
+        OrderCancelled, OrderConfirmed, OrderRejected, OrderSummary, OrdersProgressed, SummaryLine,
     },
     payments::{
         PaymentActionRequired, PaymentAuthorised, PaymentCaptureFailed, PaymentCaptured,
@@ -34,47 +33,91 @@ impl From<Illegal> for Failure {
     }
 }
 
-/// What happens to one order, and why.
-pub(crate) struct Happening<'a> {
+/// What happens to one order.
+#[derive(Debug)]
+pub(crate) struct Happening {
     pub(crate) order_id: OrderId,
     pub(crate) input: Input,
-    pub(crate) shortages: &'a [Shortage],
-    pub(crate) cause: &'a Cause,
+    pub(crate) shortages: Vec<Shortage>,
 }
 
-impl<'a> Happening<'a> {
-    pub(crate) fn new(order_id: OrderId, input: Input, cause: &'a Cause) -> Self {
+impl Happening {
+    pub(crate) fn new(order_id: OrderId, input: Input) -> Self {
         Self {
             order_id,
             input,
-            shortages: &[],
-            cause,
+            shortages: Vec::new(),
+        }
+    }
+
+    /// With the message that tells of it, or the request that asks for it.
+    pub(crate) fn because_of(self, cause: &Cause) -> Received<Self> {
+        Received {
+            event: self,
+            cause: cause.clone(),
         }
     }
 }
 
-/// One step of each order: what moves is written, and who has to know is told. The only place where
+/// The events that say no more than that something happened to an order.
+macro_rules! happenings {
+    ($($event:ident => $input:ident;)*) => {$(
+        impl From<$event> for Happening {
+            fn from(event: $event) -> Self {
+                Self::new(event.order_id, Input::$input)
+            }
+        }
+    )*};
+}
+
+happenings! {
+    StockReserved => StockReserved;
+    PaymentAuthorised => PaymentAuthorised;
+    PaymentDeclined => PaymentDeclined;
+    PaymentActionRequired => PaymentActionRequired;
+    PaymentUnknown => PaymentUnknown;
+    PaymentCaptured => PaymentCaptured;
+    PaymentCaptureFailed => PaymentCaptureFailed;
+    PaymentVoided => PaymentVoided;
+    PaymentRefunded => PaymentRefunded;
+}
+
+impl From<StockRejected> for Happening {
+    fn from(event: StockRejected) -> Self {
+        Self {
+            order_id: event.order_id,
+            input: Input::StockRejected,
+            shortages: event.shortages,
+        }
+    }
+}
+
+/// Takes the steps of orders: what moves is written, and who has to know is told. The only place where
 /// an order moves; expiry, cancellation and confirmation meet here, in one row.
 pub(crate) async fn advance(
     cx: &mut Cx,
     config: &Config,
-    happenings: &[Happening<'_>],
-) -> Result<Vec<OrderProgress>, Failure> {
+    happenings: &[Received<Happening>],
+) -> Result<(), Failure> {
     let ids: Vec<Uuid> = happenings
         .iter()
-        .map(|happening| happening.order_id.0)
+        .map(|happening| happening.event.order_id.0)
         .collect();
     let mut held = store::lock_orders(cx.db(), &ids).await?;
     let mut moves = Vec::new();
     let mut announcements = Vec::new();
     for happening in happenings {
-        let order_id = happening.order_id;
+        let Happening {
+            order_id,
+            input,
+            ref shortages,
+        } = happening.event;
         let Some(order) = held.get_mut(&order_id.0) else {
             return Err(Failure::Inconsistent(format!(
                 "there is no order {order_id}"
             )));
         };
-        let step = order.state.apply(happening.input)?;
+        let step = order.state.apply(input)?;
         if step.next != order.state {
             *order = Held {
                 state: step.next,
@@ -84,8 +127,8 @@ pub(crate) async fn advance(
                 order_id,
                 version: order.version,
                 state: step.next,
-                shortages: happening.shortages.to_vec(),
-                gets_time: happening.input == Input::PaymentActionRequired,
+                shortages: shortages.clone(),
+                gets_time: input == Input::PaymentActionRequired,
             });
         }
         if let Some(announce) = step.announce {
@@ -93,61 +136,55 @@ pub(crate) async fn advance(
         }
     }
     if moves.is_empty() {
-        return Ok(Vec::new());
-    }
-    let at = cx.now();
-    store::save_moves(cx.db(), &moves, config.action_deadline_s, at).await?;
-    announce(cx, &announcements).await?;
-    let progress: Vec<OrderProgress> = moves.iter().map(|moved| moved.progress(at)).collect();
-    cx.notify(&OrdersProgressed(progress.clone()));
-    Ok(progress)
-}
-
-async fn announce(
-    cx: &mut Cx,
-    announcements: &[(&Happening<'_>, Announce)],
-) -> Result<(), Failure> {
-    if announcements.is_empty() {
         return Ok(());
     }
-    let ids: Vec<Uuid> = announcements
+    let at = cx.now();
+    let announced: Vec<Uuid> = announcements
         .iter()
-        .map(|(happening, _)| happening.order_id.0)
+        .map(|(happening, _)| happening.event.order_id.0)
         .collect();
-    let agreements = store::load_agreements(cx.db(), &ids).await?;
-    for (happening, announce) in announcements {
-        let order_id = happening.order_id;
+    let deadline_s = config.action_deadline_s;
+    let agreements = store::save_moves(cx.db(), &moves, &announced, deadline_s, at).await?;
+    for (happening, announcement) in announcements {
+        let order_id = happening.event.order_id;
         let agreement = agreements.get(&order_id.0).ok_or_else(|| {
             Failure::Inconsistent(format!("nothing was agreed in order {order_id}"))
         })?;
-        let (summary, cause) = (summary_of(agreement), happening.cause);
-        match *announce {
-            Announce::Confirmed => cx.publish(&OrderConfirmed { order_id, summary }, cause),
-            Announce::Rejected(reason) => {
-                let shortages = happening.shortages.to_vec();
-                cx.publish(
-                    &OrderRejected {
-                        order_id,
-                        reason,
-                        shortages,
-                        summary,
-                    },
-                    cause,
-                );
-            }
-            Announce::Cancelled(reason) => {
-                cx.publish(
-                    &OrderCancelled {
-                        order_id,
-                        reason,
-                        summary,
-                    },
-                    cause,
-                );
-            }
-        }
+        announce(cx, happening, announcement, summary_of(agreement));
     }
+    let progress = moves.iter().map(|moved| moved.progress(at)).collect();
+    cx.notify(&OrdersProgressed(progress));
     Ok(())
+}
+
+fn announce(
+    cx: &mut Cx,
+    happening: &Received<Happening>,
+    announcement: Announce,
+    summary: OrderSummary,
+) {
+    let Received { event, cause } = happening;
+    let order_id = event.order_id;
+    match announcement {
+        Announce::Confirmed => cx.publish(&OrderConfirmed { order_id, summary }, cause),
+        Announce::Rejected(reason) => cx.publish(
+            &OrderRejected {
+                order_id,
+                reason,
+                shortages: event.shortages.clone(),
+                summary,
+            },
+            cause,
+        ),
+        Announce::Cancelled(reason) => cx.publish(
+            &OrderCancelled {
+                order_id,
+                reason,
+                summary,
+            },
+            cause,
+        ),
+    }
 }
 
 fn summary_of(agreement: &Agreement) -> OrderSummary {
@@ -166,52 +203,6 @@ fn summary_of(agreement: &Agreement) -> OrderSummary {
     }
 }
 
-/// The events that say no more than that something happened to an order.
-macro_rules! on_order_events {
-    ($($handler:ident: $event:ident => $input:ident;)*) => {$(
-        pub(crate) async fn $handler(
-            cx: &mut Cx,
-            config: &Config,
-            events: &[Received<$event>],
-        ) -> Result<(), Failure> {
-            let happenings: Vec<_> = events
-                .iter()
-                .map(|it| Happening::new(it.event.order_id, Input::$input, &it.cause))
-                .collect();
-            advance(cx, config, &happenings).await.map(|_| ())
-        }
-    )*};
-}
-
-on_order_events! {
-    on_stock_reserved: StockReserved => StockReserved;
-    on_payment_authorised: PaymentAuthorised => PaymentAuthorised;
-    on_payment_declined: PaymentDeclined => PaymentDeclined;
-    on_payment_action_required: PaymentActionRequired => PaymentActionRequired;
-    on_payment_unknown: PaymentUnknown => PaymentUnknown;
-    on_payment_captured: PaymentCaptured => PaymentCaptured;
-    on_payment_capture_failed: PaymentCaptureFailed => PaymentCaptureFailed;
-    on_payment_voided: PaymentVoided => PaymentVoided;
-    on_payment_refunded: PaymentRefunded => PaymentRefunded;
-}
-
-pub(crate) async fn on_stock_rejected(
-    cx: &mut Cx,
-    config: &Config,
-    events: &[Received<StockRejected>],
-) -> Result<(), Failure> {
-    let happenings: Vec<_> = events
-        .iter()
-        .map(|received| Happening {
-            order_id: received.event.order_id,
-            input: Input::StockRejected,
-            shortages: &received.event.shortages,
-            cause: &received.cause,
-        })
-        .collect();
-    advance(cx, config, &happenings).await.map(|_| ())
-}
-
 /// Cancels what nobody answered in time.
 pub async fn end_overdue(cx: &mut Cx, config: &Config) -> Result<bool, Failure> {
     let overdue = store::find_overdue(cx.db(), OVERDUE_MAX).await?;
@@ -221,7 +212,7 @@ pub async fn end_overdue(cx: &mut Cx, config: &Config) -> Result<bool, Failure> 
     let cause = Cause::none();
     let happenings: Vec<_> = overdue
         .iter()
-        .map(|id| Happening::new(OrderId(*id), Input::Overdue, &cause))
+        .map(|id| Happening::new(OrderId(*id), Input::Overdue).because_of(&cause))
         .collect();
     advance(cx, config, &happenings).await?;
     Ok(i64::try_from(overdue.len()).is_ok_and(|found| found == OVERDUE_MAX))

@@ -11,7 +11,7 @@ mod token;
 
 use std::time::Duration;
 
-use shopzen_chassis::Worker;
+use shopzen_chassis::{Kinds, Worker};
 use shopzen_contracts::{
     Service,
     catalog::ProductChanged,
@@ -34,16 +34,20 @@ pub fn worker(config: Config) -> Worker<Config> {
     Worker::new(Service::Orders, &store::MIGRATOR, config.database(), config)
         .on_commands::<PlaceOrder, _>(commands::place)
         .on_command::<CancelOrder, _>(commands::cancel)
-        .on_event::<StockReserved, _>(events::on_stock_reserved)
-        .on_event::<StockRejected, _>(events::on_stock_rejected)
-        .on_event::<PaymentAuthorised, _>(events::on_payment_authorised)
-        .on_event::<PaymentDeclined, _>(events::on_payment_declined)
-        .on_event::<PaymentActionRequired, _>(events::on_payment_action_required)
-        .on_event::<PaymentUnknown, _>(events::on_payment_unknown)
-        .on_event::<PaymentCaptured, _>(events::on_payment_captured)
-        .on_event::<PaymentCaptureFailed, _>(events::on_payment_capture_failed)
-        .on_event::<PaymentVoided, _>(events::on_payment_voided)
-        .on_event::<PaymentRefunded, _>(events::on_payment_refunded)
+        .on_events(
+            Kinds::default()
+                .in_passing::<StockReserved>()
+                .urgent::<StockRejected>()
+                .urgent::<PaymentAuthorised>()
+                .urgent::<PaymentDeclined>()
+                .urgent::<PaymentActionRequired>()
+                .in_passing::<PaymentUnknown>()
+                .in_passing::<PaymentCaptured>()
+                .urgent::<PaymentCaptureFailed>()
+                .in_passing::<PaymentVoided>()
+                .in_passing::<PaymentRefunded>(),
+            events::advance,
+        )
         .on_event::<ProductChanged, _>(events::on_product_changed)
         .answer::<GetOrder, _>(queries::get)
         .answer::<GetProgress, _>(queries::progress)

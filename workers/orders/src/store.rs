@@ -179,17 +179,15 @@ impl Moved {
 }
 
 /// Moves orders that are held, and writes their history. Of an order that moved several times the
-/// last counts.
+/// last counts. Returns what was agreed in those that are announced.
 pub(crate) async fn save_moves(
     db: &mut PgConnection,
     moves: &[Moved],
+    announced: &[Uuid],
     action_deadline_s: u32,
     at: Timestamp,
-) -> Result<(), Failure> {
-    if moves.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(
+) -> Result<HashMap<Uuid, Agreement>, Failure> {
+    let rows: Vec<(Uuid, String)> = sqlx::query_as(
         "
         WITH moved AS (
             SELECT id, version, status, reason, payment_status, shortages, open, gets_time
@@ -199,15 +197,18 @@ pub(crate) async fn save_moves(
         history AS (
             INSERT INTO order_progress (order_id, version, status, reason, payment_status, shortages, at)
             SELECT id, version, status, reason, payment_status, shortages, $9 FROM moved
+        ),
+        last AS (
+            UPDATE orders AS o
+            SET status = last.status, reason = last.reason, payment_status = last.payment_status,
+                version = last.version, open = last.open,
+                shortages = coalesce(last.shortages, o.shortages),
+                expires_at = CASE WHEN last.gets_time
+                    THEN now() + make_interval(secs => $10) ELSE o.expires_at END
+            FROM (SELECT DISTINCT ON (id) * FROM moved ORDER BY id, version DESC) AS last
+            WHERE o.id = last.id
         )
-        UPDATE orders AS o
-        SET status = last.status, reason = last.reason, payment_status = last.payment_status,
-            version = last.version, open = last.open,
-            shortages = coalesce(last.shortages, o.shortages),
-            expires_at = CASE WHEN last.gets_time
-                THEN now() + make_interval(secs => $10) ELSE o.expires_at END
-        FROM (SELECT DISTINCT ON (id) * FROM moved ORDER BY id, version DESC) AS last
-        WHERE o.id = last.id
+        SELECT order_id, body FROM order_details WHERE order_id = ANY($11)
         ",
     )
     .bind(moves.iter().map(|moved| moved.order_id.0).collect::<Vec<_>>())
@@ -225,9 +226,16 @@ pub(crate) async fn save_moves(
     .bind(moves.iter().map(|moved| moved.gets_time).collect::<Vec<_>>())
     .bind(at.to_sqlx())
     .bind(f64::from(action_deadline_s))
-    .execute(db)
+    .bind(announced)
+    .fetch_all(db)
     .await?;
-    Ok(())
+    rows.into_iter()
+        .map(|(order_id, body)| {
+            let agreement = serde_json::from_str(&body)
+                .map_err(|_| inconsistent("order_details.body", order_id))?;
+            Ok((order_id, agreement))
+        })
+        .collect()
 }
 
 /// Orders whose time is over, by the database's clock; those that another replica holds are its.
@@ -242,25 +250,6 @@ pub(crate) async fn find_overdue(db: &mut PgConnection, limit: i64) -> Result<Ve
     .bind(limit)
     .fetch_all(db)
     .await?)
-}
-
-/// What was agreed in each of these orders.
-pub(crate) async fn load_agreements(
-    db: &mut PgConnection,
-    ids: &[Uuid],
-) -> Result<HashMap<Uuid, Agreement>, Failure> {
-    let rows: Vec<(Uuid, String)> =
-        sqlx::query_as("SELECT order_id, body FROM order_details WHERE order_id = ANY($1)")
-            .bind(ids)
-            .fetch_all(db)
-            .await?;
-    rows.into_iter()
-        .map(|(order_id, body)| {
-            let agreement = serde_json::from_str(&body)
-                .map_err(|_| inconsistent("order_details.body", order_id))?;
-            Ok((order_id, agreement))
-        })
-        .collect()
 }
 
 /// An order with who may see it.

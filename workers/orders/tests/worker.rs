@@ -5,7 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use shopzen_chassis::{Asking, Bus, NatsLogin, Secret, harness::Harness};
+use shopzen_chassis::{
+    Asking, Bus, NatsLogin, Secret,
+    harness::{Harness, Together},
+};
 use shopzen_contracts::{
     Currency, Money, OrderId, Problem, ProductId, Quantity, Sku, Slug,
     catalog::{Product, ProductChanged, Variant},
@@ -177,6 +180,37 @@ async fn an_order_runs_through() {
         .unwrap()
         .items;
     assert_eq!(later.len(), 1);
+}
+
+#[tokio::test]
+async fn steps_of_one_batch_are_all_taken_and_all_remembered() {
+    let shop = shop().await;
+    let (id, guest) = placed(&shop, "1").await;
+    let amount = money(2_000);
+    let batch = Together::default()
+        .and(&StockReserved { order_id: id })
+        .and(&PaymentAuthorised {
+            order_id: id,
+            amount,
+        })
+        .and(&PaymentCaptured {
+            order_id: id,
+            amount,
+        });
+    let published = shop.deliver_mixed(batch).await;
+    assert_eq!(published.len(), 1, "{published:?}");
+    assert!(published[0].is::<OrderConfirmed>().is_some());
+    let order = seen(&shop, id, &guest).await;
+    assert_eq!(
+        (order.status, order.payment.status, order.version),
+        (OrderStatus::Confirmed, PaymentStatus::Captured, 4)
+    );
+    let log = shop
+        .query(&GetProgress { id, after: 0 }, &guest)
+        .await
+        .unwrap()
+        .items;
+    assert_eq!(log.len(), 4);
 }
 
 #[tokio::test]

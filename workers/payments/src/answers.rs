@@ -34,7 +34,6 @@ pub(crate) async fn record(
         open.insert((order_id, attempt.kind.as_str()), attempt);
     }
     let mut batch = Batch::of(payments, rows);
-    let mut settled = Vec::with_capacity(answers.len());
     for Answered {
         order_id,
         kind,
@@ -58,7 +57,7 @@ pub(crate) async fn record(
             }
             batch.apply(cx, *order_id, input, &cause)?;
         }
-        settled.push(Settled {
+        batch.settle(Settled {
             order_id: *order_id,
             kind: *kind,
             state: verdict.state,
@@ -67,7 +66,6 @@ pub(crate) async fn record(
                 .map(|look| look.pause(attempt.calls, payments.calls.timeout())),
         });
     }
-    store::save_attempts(cx.db(), &settled).await?;
     batch.save(cx).await
 }
 

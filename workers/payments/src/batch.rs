@@ -17,7 +17,7 @@ use crate::{
     calls::Errand,
     domain::{Effect, Fact, Illegal, Input, Kind, Movement, State},
     gateway::Operation,
-    store,
+    store::{self, Settled},
 };
 
 /// What an order says about paying.
@@ -110,6 +110,7 @@ pub(crate) struct Batch<'p> {
     /// In the order in which rows are locked and written.
     rows: BTreeMap<Uuid, Payment>,
     attempts: Vec<NewAttempt>,
+    settled: Vec<Settled>,
     bookings: Vec<Booking>,
     /// Whose shoppers need not act any more.
     not_asked: Vec<Uuid>,
@@ -134,11 +135,12 @@ impl<'p> Batch<'p> {
 
     /// Of payments that are locked already.
     pub(crate) fn of(payments: &'p Payments, rows: BTreeMap<Uuid, Payment>) -> Self {
-        let (attempts, bookings, not_asked) = Default::default();
+        let (attempts, settled, bookings, not_asked) = Default::default();
         Self {
             payments,
             rows,
             attempts,
+            settled,
             bookings,
             not_asked,
         }
@@ -146,6 +148,11 @@ impl<'p> Batch<'p> {
 
     pub(crate) fn get_mut(&mut self, order_id: OrderId) -> &mut Payment {
         self.rows.entry(order_id.0).or_insert_with(Payment::new)
+    }
+
+    /// Notes what became of an attempt that is locked.
+    pub(crate) fn settle(&mut self, settled: Settled) {
+        self.settled.push(settled);
     }
 
     /// Learns what an order costs and how it is paid.
@@ -223,11 +230,11 @@ impl<'p> Batch<'p> {
 
     /// Writes everything down, and calls gateways once that is committed.
     pub(crate) async fn save(self, cx: &mut Cx) -> Result<(), Failure> {
-        store::insert_payments(cx.db(), &self.rows).await?;
         store::save_payments(cx.db(), &self.rows).await?;
         store::stop_asking(cx.db(), &self.not_asked).await?;
         let calls = &self.payments.calls;
-        store::insert_attempts(cx.db(), &self.attempts, calls.lease()).await?;
+        let (settled, new) = (&self.settled, &self.attempts);
+        store::save_attempts(cx.db(), settled, new, calls.lease()).await?;
         store::insert_transfers(cx.db(), &self.bookings).await?;
         for NewAttempt {
             order_id,

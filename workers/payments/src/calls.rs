@@ -49,6 +49,13 @@ pub(crate) struct Answered {
     pub(crate) answer: Answer,
 }
 
+impl Answered {
+    /// Shoppers wait until their orders are paid; what follows, nobody waits for.
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.kind == Kind::Authorise
+    }
+}
+
 impl Calls {
     pub(crate) fn new(config: &Config, answers: Queue<Answered>) -> Self {
         let places = usize::try_from(config.gateway_connections_max).unwrap_or(usize::MAX);

@@ -2,7 +2,7 @@
 
 use shopzen_chassis::{Cx, Failure, Received};
 use shopzen_contracts::{
-    Event, OrderId,
+    OrderId,
     orders::{OrderCancelled, OrderConfirmed, OrderPlaced, OrderRejected},
     stock::StockReserved,
 };
@@ -13,76 +13,71 @@ use crate::{
     domain::Input,
 };
 
-/// What the order costs and how it is paid.
-pub(crate) async fn on_order_placed(
-    cx: &mut Cx,
-    payments: &Payments,
-    events: &[Received<OrderPlaced>],
-) -> Result<(), Failure> {
-    let mut batch = load(cx, payments, events).await?;
-    for Received { event, cause } in events {
+/// What happened to an order.
+#[derive(Debug)]
+pub(crate) struct Happening {
+    order_id: OrderId,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    /// What the order costs and how it is paid.
+    Placed(Terms),
+    /// The go.
+    Reserved,
+    /// The order will be fulfilled: the money is ours now.
+    Confirmed,
+    Ended,
+}
+
+impl From<OrderPlaced> for Happening {
+    fn from(event: OrderPlaced) -> Self {
         let terms = Terms {
             amount: event.total,
-            gateway: event.payment.gateway.clone(),
-            token: event.payment.token.clone(),
+            gateway: event.payment.gateway,
+            token: event.payment.token,
         };
-        batch.place(cx, event.order_id, terms, cause)?;
+        Self {
+            order_id: event.order_id,
+            what: What::Placed(terms),
+        }
+    }
+}
+
+macro_rules! happenings {
+    ($($event:ident => $what:ident;)*) => {$(
+        impl From<$event> for Happening {
+            fn from(event: $event) -> Self {
+                Self { order_id: event.order_id, what: What::$what }
+            }
+        }
+    )*};
+}
+
+happenings! {
+    StockReserved => Reserved;
+    OrderConfirmed => Confirmed;
+    OrderRejected => Ended;
+    OrderCancelled => Ended;
+}
+
+/// Takes the steps of payments.
+pub(crate) async fn advance(
+    cx: &mut Cx,
+    payments: &Payments,
+    happenings: &[Received<Happening>],
+) -> Result<(), Failure> {
+    let order_ids: Vec<_> = happenings.iter().map(|it| it.event.order_id.0).collect();
+    let mut batch = Batch::load(cx, payments, &order_ids).await?;
+    for Received { event, cause } in happenings {
+        let order_id = event.order_id;
+        match &event.what {
+            What::Placed(terms) => batch.place(cx, order_id, terms.clone(), cause)?,
+            What::Reserved => batch.apply(cx, order_id, Input::Reserved, cause)?,
+            What::Confirmed => batch.apply(cx, order_id, Input::Confirmed, cause)?,
+            What::Ended => batch.apply(cx, order_id, Input::Ended, cause)?,
+        }
     }
     batch.save(cx).await
-}
-
-/// The go.
-pub(crate) async fn on_stock_reserved(
-    cx: &mut Cx,
-    payments: &Payments,
-    events: &[Received<StockReserved>],
-) -> Result<(), Failure> {
-    apply_to_all(cx, payments, events, &Input::Reserved).await
-}
-
-/// The order will be fulfilled: the money is ours now.
-pub(crate) async fn on_order_confirmed(
-    cx: &mut Cx,
-    payments: &Payments,
-    events: &[Received<OrderConfirmed>],
-) -> Result<(), Failure> {
-    apply_to_all(cx, payments, events, &Input::Confirmed).await
-}
-
-pub(crate) async fn on_order_rejected(
-    cx: &mut Cx,
-    payments: &Payments,
-    events: &[Received<OrderRejected>],
-) -> Result<(), Failure> {
-    apply_to_all(cx, payments, events, &Input::Ended).await
-}
-
-pub(crate) async fn on_order_cancelled(
-    cx: &mut Cx,
-    payments: &Payments,
-    events: &[Received<OrderCancelled>],
-) -> Result<(), Failure> {
-    apply_to_all(cx, payments, events, &Input::Ended).await
-}
-
-async fn apply_to_all<E: Event>(
-    cx: &mut Cx,
-    payments: &Payments,
-    events: &[Received<E>],
-    input: &Input,
-) -> Result<(), Failure> {
-    let mut batch = load(cx, payments, events).await?;
-    for Received { event, cause } in events {
-        batch.apply(cx, OrderId(event.key()), input.clone(), cause)?;
-    }
-    batch.save(cx).await
-}
-
-async fn load<'p, E: Event>(
-    cx: &mut Cx,
-    payments: &'p Payments,
-    events: &[Received<E>],
-) -> Result<Batch<'p>, Failure> {
-    let order_ids: Vec<_> = events.iter().map(|received| received.event.key()).collect();
-    Batch::load(cx, payments, &order_ids).await
 }

@@ -18,7 +18,7 @@ mod store;
 
 use std::{sync::Arc, time::Duration};
 
-use shopzen_chassis::{Worker, queue};
+use shopzen_chassis::{Kinds, Worker, queue};
 use shopzen_contracts::{
     Service,
     orders::{OrderCancelled, OrderConfirmed, OrderPlaced, OrderRejected},
@@ -27,7 +27,7 @@ use shopzen_contracts::{
 
 pub use config::{Config, ConfigError, SandboxUrl};
 
-use calls::Calls;
+use calls::{Answered, Calls};
 
 /// How often attempts are looked for that are to be looked at again.
 const LOOK_AGAIN_EVERY: Duration = Duration::from_millis(250);
@@ -52,12 +52,16 @@ pub fn worker(config: &Config) -> Worker<Payments> {
         config.database(),
         payments,
     )
-    .on_event::<OrderPlaced, _>(events::on_order_placed)
-    .on_event::<StockReserved, _>(events::on_stock_reserved)
-    .on_event::<OrderConfirmed, _>(events::on_order_confirmed)
-    .on_event::<OrderRejected, _>(events::on_order_rejected)
-    .on_event::<OrderCancelled, _>(events::on_order_cancelled)
-    .drain(received, answers::record)
+    .on_events(
+        Kinds::default()
+            .in_passing::<OrderPlaced>()
+            .urgent::<StockReserved>()
+            .in_passing::<OrderConfirmed>()
+            .in_passing::<OrderRejected>()
+            .in_passing::<OrderCancelled>(),
+        events::advance,
+    )
+    .drain(received, Answered::is_urgent, answers::record)
     .every(
         "look again at attempts",
         LOOK_AGAIN_EVERY,

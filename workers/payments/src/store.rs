@@ -87,17 +87,13 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    /// None where no payment stands so.
-    fn of(payments: &'a BTreeMap<Uuid, Payment>, standing: Standing) -> Option<Self> {
+    fn of(payments: &'a BTreeMap<Uuid, Payment>, standing: Standing) -> Self {
         let rows: Vec<_> = payments
             .iter()
             .filter(|(_, row)| row.standing == standing)
             .collect();
-        if rows.is_empty() {
-            return None;
-        }
         let terms = rows.iter().map(|(_, row)| row.terms.as_ref());
-        Some(Self {
+        Self {
             order_ids: rows.iter().map(|(order_id, _)| **order_id).collect(),
             states: rows.iter().map(|(_, row)| row.state.name()).collect(),
             amounts: terms
@@ -114,101 +110,63 @@ impl<'a> Columns<'a> {
                 .collect(),
             tokens: terms.map(|terms| Some(terms?.token.as_str())).collect(),
             charges: rows.iter().map(|(_, row)| row.charge.as_deref()).collect(),
-        })
+        }
     }
 }
 
-/// Writes payments that were not there when their orders were looked up.
-pub(crate) async fn insert_payments(
-    db: &mut PgConnection,
-    payments: &BTreeMap<Uuid, Payment>,
-) -> Result<(), Failure> {
-    let Some(columns) = Columns::of(payments, Standing::New) else {
-        return Ok(());
-    };
-    let expected = columns.order_ids.len();
-    let inserted = sqlx::query(
-        "
-        INSERT INTO payments (order_id, state, amount_minor, currency, gateway, token, charge)
-        SELECT * FROM unnest
-            ($1::uuid[], $2::text[], $3::int8[], $4::text[], $5::text[], $6::text[], $7::text[])
-        ON CONFLICT (order_id) DO NOTHING
-        ",
-    )
-    .bind(columns.order_ids)
-    .bind(columns.states)
-    .bind(columns.amounts)
-    .bind(columns.currencies)
-    .bind(columns.gateways)
-    .bind(columns.tokens)
-    .bind(columns.charges)
-    .execute(db)
-    .await?;
-    // Another replica was told something else about the same order at the same moment.
-    if usize::try_from(inserted.rows_affected()).ok() != Some(expected) {
-        return Err(Failure::Overtaken);
-    }
-    Ok(())
-}
-
-/// Writes what changed of payments that are locked.
+/// Writes payments that were not there when their orders were looked up, and what changed of those
+/// that are locked.
 pub(crate) async fn save_payments(
     db: &mut PgConnection,
     payments: &BTreeMap<Uuid, Payment>,
 ) -> Result<(), Failure> {
-    let Some(columns) = Columns::of(payments, Standing::Changed) else {
-        return Ok(());
-    };
-    sqlx::query(
-        "
-        UPDATE payments AS payment
-        SET state = new.state, amount_minor = new.amount_minor, currency = new.currency,
-            gateway = new.gateway, token = new.token, charge = new.charge
-        FROM unnest
-            ($1::uuid[], $2::text[], $3::int8[], $4::text[], $5::text[], $6::text[], $7::text[])
-            AS new (order_id, state, amount_minor, currency, gateway, token, charge)
-        WHERE payment.order_id = new.order_id
-        ",
-    )
-    .bind(columns.order_ids)
-    .bind(columns.states)
-    .bind(columns.amounts)
-    .bind(columns.currencies)
-    .bind(columns.gateways)
-    .bind(columns.tokens)
-    .bind(columns.charges)
-    .execute(db)
-    .await?;
-    Ok(())
-}
-
-/// Writes down what will be asked. Who does not record an answer within `lease` has died.
-pub(crate) async fn insert_attempts(
-    db: &mut PgConnection,
-    attempts: &[NewAttempt],
-    lease: Duration,
-) -> Result<(), Failure> {
-    if attempts.is_empty() {
+    let new = Columns::of(payments, Standing::New);
+    let changed = Columns::of(payments, Standing::Changed);
+    let expected = new.order_ids.len();
+    if expected == 0 && changed.order_ids.is_empty() {
         return Ok(());
     }
-    sqlx::query(
+    let inserted: i64 = sqlx::query_scalar(
         "
-        INSERT INTO payment_attempts
-            (order_id, kind, state, amount_minor, next_at, cause_id, trace_parent)
-        SELECT order_id, kind, $6, amount_minor, now() + $7 * interval '1 millisecond', cause_id, trace_parent
-        FROM unnest($1::uuid[], $2::text[], $3::int8[], $4::uuid[], $5::text[])
-            AS new (order_id, kind, amount_minor, cause_id, trace_parent)
+        WITH changed AS (
+            UPDATE payments AS payment
+            SET state = row.state, amount_minor = row.amount_minor, currency = row.currency,
+                gateway = row.gateway, token = row.token, charge = row.charge
+            FROM unnest
+                ($1::uuid[], $2::text[], $3::int8[], $4::text[], $5::text[], $6::text[], $7::text[])
+                AS row (order_id, state, amount_minor, currency, gateway, token, charge)
+            WHERE payment.order_id = row.order_id
+        ),
+        inserted AS (
+            INSERT INTO payments (order_id, state, amount_minor, currency, gateway, token, charge)
+            SELECT * FROM unnest
+                ($8::uuid[], $9::text[], $10::int8[], $11::text[], $12::text[], $13::text[], $14::text[])
+            ON CONFLICT (order_id) DO NOTHING
+            RETURNING order_id
+        )
+        SELECT count(*) FROM inserted
         ",
     )
-    .bind(attempts.iter().map(|a| a.order_id.0).collect::<Vec<_>>())
-    .bind(attempts.iter().map(|a| a.kind.as_str()).collect::<Vec<_>>())
-    .bind(attempts.iter().map(|a| a.amount.amount_minor).collect::<Vec<_>>())
-    .bind(attempts.iter().map(|a| a.cause.event_id).collect::<Vec<_>>())
-    .bind(attempts.iter().map(|a| a.cause.trace.as_str()).collect::<Vec<_>>())
-    .bind(attempt::State::Calling.as_str())
-    .bind(millis(lease))
-    .execute(db)
+    .bind(changed.order_ids)
+    .bind(changed.states)
+    .bind(changed.amounts)
+    .bind(changed.currencies)
+    .bind(changed.gateways)
+    .bind(changed.tokens)
+    .bind(changed.charges)
+    .bind(new.order_ids)
+    .bind(new.states)
+    .bind(new.amounts)
+    .bind(new.currencies)
+    .bind(new.gateways)
+    .bind(new.tokens)
+    .bind(new.charges)
+    .fetch_one(db)
     .await?;
+    // Another replica was told something else about the same order at the same moment.
+    if usize::try_from(inserted).ok() != Some(expected) {
+        return Err(Failure::Overtaken);
+    }
     Ok(())
 }
 
@@ -288,28 +246,46 @@ pub(crate) struct Settled {
     pub(crate) pause: Option<Duration>,
 }
 
-/// Writes what became of attempts that are locked. Pauses become longer by up to a quarter, so that
-/// those who failed together do not come back together.
+/// Writes what became of attempts that are locked, and what will be asked next. Who does not record an
+/// answer within `lease` has died. Pauses become longer by up to a quarter, so that those who failed
+/// together do not come back together.
 pub(crate) async fn save_attempts(
     db: &mut PgConnection,
     settled: &[Settled],
+    new: &[NewAttempt],
+    lease: Duration,
 ) -> Result<(), Failure> {
-    if settled.is_empty() {
+    if settled.is_empty() && new.is_empty() {
         return Ok(());
     }
     sqlx::query(
         "
-        UPDATE payment_attempts AS attempt
-        SET state = new.state,
-            next_at = now() + new.pause_ms * interval '1 millisecond' * (1 + random() / 4)
-        FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int8[]) AS new (order_id, kind, state, pause_ms)
-        WHERE attempt.order_id = new.order_id AND attempt.kind = new.kind
+        WITH settled AS (
+            UPDATE payment_attempts AS attempt
+            SET state = row.state,
+                next_at = now() + row.pause_ms * interval '1 millisecond' * (1 + random() / 4)
+            FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int8[])
+                AS row (order_id, kind, state, pause_ms)
+            WHERE attempt.order_id = row.order_id AND attempt.kind = row.kind
+        )
+        INSERT INTO payment_attempts
+            (order_id, kind, state, amount_minor, next_at, cause_id, trace_parent)
+        SELECT order_id, kind, $5, amount_minor, now() + $6 * interval '1 millisecond', cause_id, trace_parent
+        FROM unnest($7::uuid[], $8::text[], $9::int8[], $10::uuid[], $11::text[])
+            AS row (order_id, kind, amount_minor, cause_id, trace_parent)
         ",
     )
     .bind(settled.iter().map(|s| s.order_id.0).collect::<Vec<_>>())
     .bind(settled.iter().map(|s| s.kind.as_str()).collect::<Vec<_>>())
     .bind(settled.iter().map(|s| s.state.as_str()).collect::<Vec<_>>())
     .bind(settled.iter().map(|s| s.pause.map(millis)).collect::<Vec<_>>())
+    .bind(attempt::State::Calling.as_str())
+    .bind(millis(lease))
+    .bind(new.iter().map(|a| a.order_id.0).collect::<Vec<_>>())
+    .bind(new.iter().map(|a| a.kind.as_str()).collect::<Vec<_>>())
+    .bind(new.iter().map(|a| a.amount.amount_minor).collect::<Vec<_>>())
+    .bind(new.iter().map(|a| a.cause.event_id).collect::<Vec<_>>())
+    .bind(new.iter().map(|a| a.cause.trace.as_str()).collect::<Vec<_>>())
     .execute(db)
     .await?;
     Ok(())

@@ -93,7 +93,6 @@ async fn adjust_one(
         on_hand: *delta,
         ..Deltas::default()
     };
-    store::move_levels(cx.db(), &BTreeMap::from([(sku.as_str(), deltas)])).await?;
     let movement = NewMovement {
         id: cx.new_id(),
         sku: sku.as_str(),
@@ -104,7 +103,7 @@ async fn adjust_one(
         actor: request.caller.account_id(),
     };
     let at = cx.now();
-    store::insert_movements(cx.db(), &[movement], at).await?;
+    store::move_levels(cx.db(), &[movement], at).await?;
     let after = level.moved(deltas);
     announce(cx, &[after.availability()?], &request.cause);
     Ok(Ok(after.into_level()?))
@@ -184,7 +183,6 @@ async fn import(
     }
     store::save_imported(cx.db(), said).await?;
     if !deltas.is_empty() {
-        store::move_levels(cx.db(), &deltas).await?;
         let movements: Vec<NewMovement<'_>> = deltas
             .iter()
             .map(|(sku, deltas)| NewMovement {
@@ -198,7 +196,7 @@ async fn import(
             })
             .collect();
         let at = cx.now();
-        store::insert_movements(cx.db(), &movements, at).await?;
+        store::move_levels(cx.db(), &movements, at).await?;
         let changed: Vec<_> = deltas
             .iter()
             .filter_map(|(sku, deltas)| Some(levels.get(*sku)?.moved(*deltas).availability()))

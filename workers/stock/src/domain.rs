@@ -1,6 +1,6 @@
 //! The rules of stock. Pure: what is there and what is asked come in, what follows goes out.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::collections::BTreeMap;
 
 use shopzen_contracts::{Quantity, Sku, orders::OrderLineInput, stock::Shortage};
 
@@ -207,11 +207,20 @@ impl Shelf {
             return Err(shortages);
         }
         for (sku, wanted) in demand.iter() {
-            if let Entry::Occupied(mut left) = self.0.entry(sku.clone()) {
-                *left.get_mut() -= wanted;
+            if let Some(left) = self.0.get_mut(sku) {
+                *left -= wanted;
             }
         }
         Ok(())
+    }
+
+    /// What an order took is there for the next one.
+    pub fn give_back(&mut self, demand: &Demand) {
+        for (sku, taken) in demand.iter() {
+            if let Some(left) = self.0.get_mut(sku) {
+                *left += taken;
+            }
+        }
     }
 }
 
@@ -221,6 +230,14 @@ pub struct Deltas {
     pub on_hand: i64,
     pub reserved: i64,
     pub allocated: i64,
+}
+
+impl Deltas {
+    pub fn add(&mut self, other: Self) {
+        self.on_hand += other.on_hand;
+        self.reserved += other.reserved;
+        self.allocated += other.allocated;
+    }
 }
 
 impl Effect {
@@ -295,6 +312,16 @@ mod tests {
         let mut shelf = Shelf::new([(sku("A"), 3)]);
         assert!(shelf.take(&demand(&[("A", 4)])).is_err());
         assert!(shelf.take(&demand(&[("A", 3)])).is_ok());
+    }
+
+    #[test]
+    fn what_is_given_back_can_be_taken_again() {
+        let mut shelf = Shelf::new([(sku("A"), 2)]);
+        let all = demand(&[("A", 2)]);
+        assert!(shelf.take(&all).is_ok());
+        assert!(shelf.take(&all).is_err());
+        shelf.give_back(&all);
+        assert!(shelf.take(&all).is_ok());
     }
 
     #[test]

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::{
     Stock,
     domain::{Deltas, Demand, Effect, Illegal, Input, Reservation, Shelf},
-    store::{self, LevelRow, NewMovement},
+    store::{self, Held, LevelRow, NewMovement},
 };
 
 impl From<Illegal> for Failure {
@@ -26,156 +26,119 @@ impl From<Illegal> for Failure {
     }
 }
 
-/// Holds every line of each order, or none.
-pub(crate) async fn on_order_placed(
+/// What happened to an order.
+#[derive(Debug)]
+pub(crate) struct Happening {
+    order_id: OrderId,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    Placed(Demand),
+    Confirmed,
+    Ended,
+}
+
+impl From<OrderPlaced> for Happening {
+    fn from(event: OrderPlaced) -> Self {
+        Self {
+            order_id: event.order_id,
+            what: What::Placed(Demand::of_lines(&event.lines)),
+        }
+    }
+}
+
+macro_rules! happenings {
+    ($($event:ident => $what:ident;)*) => {$(
+        impl From<$event> for Happening {
+            fn from(event: $event) -> Self {
+                Self { order_id: event.order_id, what: What::$what }
+            }
+        }
+    )*};
+}
+
+happenings! {
+    OrderConfirmed => Confirmed;
+    OrderRejected => Ended;
+    OrderCancelled => Ended;
+}
+
+/// Takes the steps of reservations: every line of an order is held or none, then is the order's own or
+/// is let go.
+pub(crate) async fn advance(
     cx: &mut Cx,
     _: &Stock,
-    events: &[Received<OrderPlaced>],
+    happenings: &[Received<Happening>],
 ) -> Result<(), Failure> {
-    let ids: Vec<Uuid> = events
-        .iter()
-        .map(|received| received.event.order_id.0)
-        .collect();
-    let known = store::lock_reservations(cx.db(), &ids).await?;
-    let new: Vec<(&Received<OrderPlaced>, Demand)> = events
-        .iter()
-        .filter(|received| !known.contains_key(&received.event.order_id.0))
-        .map(|received| (received, Demand::of_lines(&received.event.lines)))
-        .collect();
-    let skus: BTreeSet<&str> = new
-        .iter()
-        .flat_map(|(_, demand)| demand.iter().map(|(sku, _)| sku.as_str()))
-        .collect();
-    let levels = store::lock_levels(cx.db(), &Vec::from_iter(skus)).await?;
+    let ids: Vec<Uuid> = happenings.iter().map(|it| it.event.order_id.0).collect();
+    let mut held = store::lock_reservations(cx.db(), &ids).await?;
+    let levels = store::lock_levels(cx.db(), &skus(&held, happenings)).await?;
     let mut shelf = Shelf::new(
         levels
             .values()
             .map(|level| Ok((store::sku_of(&level.sku)?, level.available())))
             .collect::<Result<Vec<_>, Failure>>()?,
     );
-    let nothing = Demand::default();
-    let mut entered = Vec::with_capacity(new.len());
     let mut moves = Moves::default();
-    for (received, demand) in &new {
-        let (order_id, cause) = (received.event.order_id, &received.cause);
-        let taken = shelf.take(demand);
-        let input = if taken.is_ok() {
-            Input::PlacedInFull
-        } else {
-            Input::PlacedShort
-        };
-        let step = Reservation::Unknown.apply(input)?;
-        match taken {
-            Ok(()) => {
-                moves.add(order_id, demand, Effect::Hold, cause);
-                entered.push((order_id.0, step.next, demand));
-                cx.publish(&StockReserved { order_id }, cause);
-            }
-            Err(shortages) => {
-                entered.push((order_id.0, step.next, &nothing));
-                cx.publish(
-                    &StockRejected {
-                        order_id,
-                        shortages,
-                    },
-                    cause,
-                );
-            }
-        }
-    }
-    moves.carry_out(cx, &levels).await?;
-    store::insert_reservations(cx.db(), &entered).await
-}
-
-/// What was held for them is their own.
-pub(crate) async fn on_order_confirmed(
-    cx: &mut Cx,
-    _: &Stock,
-    events: &[Received<OrderConfirmed>],
-) -> Result<(), Failure> {
-    let inputs = events
-        .iter()
-        .map(|received| (received.event.order_id, &received.cause))
-        .collect::<Vec<_>>();
-    advance(cx, &inputs, Input::Confirmed).await
-}
-
-pub(crate) async fn on_order_rejected(
-    cx: &mut Cx,
-    _: &Stock,
-    events: &[Received<OrderRejected>],
-) -> Result<(), Failure> {
-    let inputs = events
-        .iter()
-        .map(|received| (received.event.order_id, &received.cause))
-        .collect::<Vec<_>>();
-    advance(cx, &inputs, Input::Ended).await
-}
-
-pub(crate) async fn on_order_cancelled(
-    cx: &mut Cx,
-    _: &Stock,
-    events: &[Received<OrderCancelled>],
-) -> Result<(), Failure> {
-    let inputs = events
-        .iter()
-        .map(|received| (received.event.order_id, &received.cause))
-        .collect::<Vec<_>>();
-    advance(cx, &inputs, Input::Ended).await
-}
-
-/// One step for each of these orders: reservations, levels, ledger, and who has to know.
-async fn advance(cx: &mut Cx, orders: &[(OrderId, &Cause)], input: Input) -> Result<(), Failure> {
-    let ids: Vec<Uuid> = orders.iter().map(|(order_id, _)| order_id.0).collect();
-    let mut known = store::lock_reservations(cx.db(), &ids).await?;
-    let nothing = Demand::default();
-    let mut entered: HashMap<Uuid, Reservation> = HashMap::new();
-    let mut moved: HashMap<Uuid, Reservation> = HashMap::new();
-    let mut moves = Moves::default();
-    for (order_id, cause) in orders {
-        let (state, demand) = match known.get(&order_id.0) {
-            Some((state, demand)) => (*state, demand.clone()),
-            None => (Reservation::Unknown, nothing.clone()),
-        };
-        let step = state.apply(input)?;
-        if step.next != state {
-            let news = if state == Reservation::Unknown {
-                &mut entered
-            } else {
-                &mut moved
-            };
-            news.insert(order_id.0, step.next);
-        }
-        if let Some(effect) = step.effect {
-            moves.add(*order_id, &demand, effect, cause);
-            match effect {
-                Effect::Allocate => cx.publish(
-                    &StockAllocated {
-                        order_id: *order_id,
-                    },
-                    cause,
-                ),
-                Effect::ReleaseReserved | Effect::ReleaseAllocated => {
-                    cx.publish(
-                        &StockReleased {
-                            order_id: *order_id,
-                        },
-                        cause,
-                    );
+    for Received { event, cause } in happenings {
+        let order_id = event.order_id;
+        let mut shortages = Vec::new();
+        let held = held.entry(order_id.0).or_insert_with(Held::unknown);
+        let input = match &event.what {
+            What::Placed(demand) if held.state == Reservation::Unknown => {
+                match shelf.take(demand) {
+                    Ok(()) => {
+                        held.demand = demand.clone();
+                        Input::PlacedInFull
+                    }
+                    Err(short) => {
+                        shortages = short;
+                        Input::PlacedShort
+                    }
                 }
-                Effect::Hold | Effect::Refuse => {}
+            }
+            // It is decided already, one way or the other.
+            What::Placed(_) => Input::PlacedInFull,
+            What::Confirmed => Input::Confirmed,
+            What::Ended => Input::Ended,
+        };
+        let step = held.state.apply(input)?;
+        held.state = step.next;
+        let Some(effect) = step.effect else { continue };
+        moves.add(order_id, &held.demand, effect, cause);
+        match effect {
+            Effect::Hold => cx.publish(&StockReserved { order_id }, cause),
+            Effect::Refuse => cx.publish(
+                &StockRejected {
+                    order_id,
+                    shortages,
+                },
+                cause,
+            ),
+            Effect::Allocate => cx.publish(&StockAllocated { order_id }, cause),
+            Effect::ReleaseReserved | Effect::ReleaseAllocated => {
+                shelf.give_back(&held.demand);
+                cx.publish(&StockReleased { order_id }, cause);
             }
         }
-        known.insert(order_id.0, (step.next, demand));
     }
-    let levels = store::lock_levels(cx.db(), &moves.skus()).await?;
     moves.carry_out(cx, &levels).await?;
-    let entered: Vec<_> = entered
-        .into_iter()
-        .map(|(order_id, state)| (order_id, state, &nothing))
+    store::save_reservations(cx.db(), &held).await
+}
+
+/// Every SKU that may move, each once, in their order.
+fn skus<'a>(held: &'a HashMap<Uuid, Held>, happenings: &'a [Received<Happening>]) -> Vec<&'a str> {
+    let asked = happenings.iter().filter_map(|it| match &it.event.what {
+        What::Placed(demand) if !held.contains_key(&it.event.order_id.0) => Some(demand),
+        _ => None,
+    });
+    let demands = held.values().map(|held| &held.demand).chain(asked);
+    let skus: BTreeSet<&str> = demands
+        .flat_map(|demand| demand.iter().map(|(sku, _)| sku.as_str()))
         .collect();
-    store::insert_reservations(cx.db(), &entered).await?;
-    store::save_reservations(cx.db(), &Vec::from_iter(moved)).await
+    skus.into_iter().collect()
 }
 
 /// All that one transaction does to the levels.
@@ -194,11 +157,6 @@ impl Moves {
         }
     }
 
-    fn skus(&self) -> Vec<&str> {
-        let skus: BTreeSet<&str> = self.lines.iter().map(|(_, sku, ..)| sku.as_str()).collect();
-        skus.into_iter().collect()
-    }
-
     /// Levels that are locked, the ledger, and what can be bought now.
     async fn carry_out(
         &self,
@@ -208,14 +166,6 @@ impl Moves {
         if self.lines.is_empty() {
             return Ok(());
         }
-        let mut sums: BTreeMap<&str, Deltas> = BTreeMap::new();
-        for (_, sku, _, deltas) in &self.lines {
-            let sum = sums.entry(sku).or_default();
-            sum.on_hand += deltas.on_hand;
-            sum.reserved += deltas.reserved;
-            sum.allocated += deltas.allocated;
-        }
-        store::move_levels(cx.db(), &sums).await?;
         let movements: Vec<NewMovement<'_>> = self
             .lines
             .iter()
@@ -230,10 +180,10 @@ impl Moves {
             })
             .collect();
         let at = cx.now();
-        store::insert_movements(cx.db(), &movements, at).await?;
+        let sums = store::move_levels(cx.db(), &movements, at).await?;
         let mut changed = Vec::new();
         for (sku, deltas) in &sums {
-            let before = levels.get(*sku).ok_or_else(|| {
+            let before = levels.get(sku).ok_or_else(|| {
                 Failure::Inconsistent(format!("there is no stock level of {sku}"))
             })?;
             if deltas.on_hand - deltas.reserved - deltas.allocated != 0 {

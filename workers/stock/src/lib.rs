@@ -12,7 +12,7 @@ mod store;
 
 pub use config::Config;
 
-use shopzen_chassis::Worker;
+use shopzen_chassis::{Kinds, Worker};
 use shopzen_contracts::{
     Service,
     catalog::ProductChanged,
@@ -27,10 +27,14 @@ pub struct Stock;
 /// Holds goods for orders, and says what can be bought.
 pub fn worker(config: &Config) -> Worker<Stock> {
     Worker::new(Service::Stock, &store::MIGRATOR, config.database(), Stock)
-        .on_event::<OrderPlaced, _>(events::on_order_placed)
-        .on_event::<OrderConfirmed, _>(events::on_order_confirmed)
-        .on_event::<OrderRejected, _>(events::on_order_rejected)
-        .on_event::<OrderCancelled, _>(events::on_order_cancelled)
+        .on_events(
+            Kinds::default()
+                .urgent::<OrderPlaced>()
+                .in_passing::<OrderConfirmed>()
+                .in_passing::<OrderRejected>()
+                .in_passing::<OrderCancelled>(),
+            events::advance,
+        )
         .on_event::<ProductChanged, _>(events::on_product_changed)
         .on_command::<AdjustStock, _>(commands::adjust)
         .on_command::<ImportLevels, _>(commands::import_levels)

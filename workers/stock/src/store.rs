@@ -91,34 +91,6 @@ pub(crate) async fn lock_levels(
     Ok(rows.into_iter().map(|row| (row.sku.clone(), row)).collect())
 }
 
-/// Moves levels that are locked; each SKU once, with all that one transaction does to it.
-pub(crate) async fn move_levels(
-    db: &mut PgConnection,
-    deltas: &BTreeMap<&str, Deltas>,
-) -> Result<(), Failure> {
-    let column = |get: fn(&Deltas) -> i64| deltas.values().map(get).collect::<Vec<_>>();
-    sqlx::query(
-        "
-        UPDATE stock_levels AS level
-        SET on_hand = level.on_hand + delta.on_hand,
-            reserved = level.reserved + delta.reserved,
-            allocated = level.allocated + delta.allocated,
-            version = level.version + 1
-        FROM unnest($1::text[], $2::int8[], $3::int8[], $4::int8[])
-            AS delta (sku, on_hand, reserved, allocated)
-        WHERE level.sku = delta.sku AND level.location = $5
-        ",
-    )
-    .bind(deltas.keys().copied().collect::<Vec<_>>())
-    .bind(column(|delta| delta.on_hand))
-    .bind(column(|delta| delta.reserved))
-    .bind(column(|delta| delta.allocated))
-    .bind(MAIN_LOCATION)
-    .execute(db)
-    .await?;
-    Ok(())
-}
-
 /// Makes levels of nothing for SKUs that have none.
 pub(crate) async fn insert_empty_levels(
     db: &mut PgConnection,
@@ -170,21 +142,48 @@ pub(crate) struct NewMovement<'a> {
     pub(crate) actor: Option<Uuid>,
 }
 
-pub(crate) async fn insert_movements(
+/// Moves levels that are locked, each by the sum of its movements, and writes these into the ledger.
+pub(crate) async fn move_levels(
     db: &mut PgConnection,
     movements: &[NewMovement<'_>],
     at: Timestamp,
-) -> Result<(), Failure> {
+) -> Result<BTreeMap<String, Deltas>, Failure> {
+    let mut sums: BTreeMap<String, Deltas> = BTreeMap::new();
+    for NewMovement { sku, deltas, .. } in movements {
+        match sums.get_mut(*sku) {
+            Some(sum) => sum.add(*deltas),
+            None => {
+                sums.insert((*sku).to_owned(), *deltas);
+            }
+        }
+    }
+    let sum = |get: fn(&Deltas) -> i64| sums.values().map(get).collect::<Vec<_>>();
     let column = |get: fn(&NewMovement<'_>) -> i64| movements.iter().map(get).collect::<Vec<_>>();
     sqlx::query(
         "
-        INSERT INTO stock_movements
-            (id, sku, location, kind, on_hand_delta, reserved_delta, allocated_delta, order_id, reason, actor, at)
-        SELECT id, sku, $10, kind, on_hand_delta, reserved_delta, allocated_delta, order_id, reason, actor, $11
-        FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int8[], $5::int8[], $6::int8[], $7::uuid[], $8::text[], $9::uuid[])
-            AS row (id, sku, kind, on_hand_delta, reserved_delta, allocated_delta, order_id, reason, actor)
+        WITH ledger AS (
+            INSERT INTO stock_movements
+                (id, sku, location, kind, on_hand_delta, reserved_delta, allocated_delta, order_id, reason, actor, at)
+            SELECT id, sku, $5, kind, on_hand_delta, reserved_delta, allocated_delta, order_id, reason, actor, $6
+            FROM unnest($7::uuid[], $8::text[], $9::text[], $10::int8[], $11::int8[], $12::int8[], $13::uuid[], $14::text[], $15::uuid[])
+                AS row (id, sku, kind, on_hand_delta, reserved_delta, allocated_delta, order_id, reason, actor)
+        )
+        UPDATE stock_levels AS level
+        SET on_hand = level.on_hand + delta.on_hand,
+            reserved = level.reserved + delta.reserved,
+            allocated = level.allocated + delta.allocated,
+            version = level.version + 1
+        FROM unnest($1::text[], $2::int8[], $3::int8[], $4::int8[])
+            AS delta (sku, on_hand, reserved, allocated)
+        WHERE level.sku = delta.sku AND level.location = $5
         ",
     )
+    .bind(sums.keys().map(String::as_str).collect::<Vec<_>>())
+    .bind(sum(|delta| delta.on_hand))
+    .bind(sum(|delta| delta.reserved))
+    .bind(sum(|delta| delta.allocated))
+    .bind(MAIN_LOCATION)
+    .bind(at.to_sqlx())
     .bind(movements.iter().map(|movement| movement.id).collect::<Vec<_>>())
     .bind(movements.iter().map(|movement| movement.sku).collect::<Vec<_>>())
     .bind(movements.iter().map(|movement| movement.kind.as_str()).collect::<Vec<_>>())
@@ -194,18 +193,35 @@ pub(crate) async fn insert_movements(
     .bind(movements.iter().map(|movement| movement.order_id.map(|id| id.0)).collect::<Vec<_>>())
     .bind(movements.iter().map(|movement| movement.reason).collect::<Vec<_>>())
     .bind(movements.iter().map(|movement| movement.actor).collect::<Vec<_>>())
-    .bind(MAIN_LOCATION)
-    .bind(at.to_sqlx())
     .execute(db)
     .await?;
-    Ok(())
+    Ok(sums)
+}
+
+/// What is held for an order, while this transaction holds its row.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    pub(crate) state: Reservation,
+    pub(crate) demand: Demand,
+    /// How its row knows it; none where there is no row yet.
+    stored: Option<Reservation>,
+}
+
+impl Held {
+    pub(crate) fn unknown() -> Self {
+        Self {
+            state: Reservation::Unknown,
+            demand: Demand::default(),
+            stored: None,
+        }
+    }
 }
 
 /// What is known of these orders, locked in the order of their ids.
 pub(crate) async fn lock_reservations(
     db: &mut PgConnection,
     order_ids: &[Uuid],
-) -> Result<HashMap<Uuid, (Reservation, Demand)>, Failure> {
+) -> Result<HashMap<Uuid, Held>, Failure> {
     let rows: Vec<(Uuid, String, Vec<String>, Vec<i32>)> = sqlx::query_as(
         "
         SELECT order_id, state, skus, quantities FROM reservations
@@ -222,86 +238,94 @@ pub(crate) async fn lock_reservations(
             let state = Reservation::parse(&state).ok_or_else(|| {
                 Failure::Inconsistent(format!("reservations.state {state:?} of {order_id}"))
             })?;
-            Ok((order_id, (state, Demand::of_rows(skus, quantities))))
+            let held = Held {
+                state,
+                demand: Demand::of_rows(skus, quantities),
+                stored: Some(state),
+            };
+            Ok((order_id, held))
         })
         .collect()
 }
 
-/// Enters orders that nothing was known of.
-pub(crate) async fn insert_reservations(
+/// Enters orders that nothing was known of, and moves reservations that are locked.
+pub(crate) async fn save_reservations(
     db: &mut PgConnection,
-    reservations: &[(Uuid, Reservation, &Demand)],
+    reservations: &HashMap<Uuid, Held>,
 ) -> Result<(), Failure> {
-    if reservations.is_empty() {
+    let changed = || {
+        reservations
+            .iter()
+            .filter(|(_, held)| held.stored.unwrap_or(Reservation::Unknown) != held.state)
+    };
+    let new: Vec<(&Uuid, &Held)> = changed()
+        .filter(|(_, held)| held.stored.is_none())
+        .collect();
+    let moved: Vec<(&Uuid, &Held)> = changed()
+        .filter(|(_, held)| held.stored.is_some())
+        .collect();
+    if new.is_empty() && moved.is_empty() {
         return Ok(());
     }
     // Arrays of arrays must be rectangular in PostgreSQL, so each order's travel as text.
-    let skus = reservations.iter().map(|(_, _, demand)| {
-        let quoted: Vec<String> = demand.iter().map(|(sku, _)| format!("\"{sku}\"")).collect();
+    let skus = new.iter().map(|(_, held)| {
+        let quoted: Vec<String> = held
+            .demand
+            .iter()
+            .map(|(sku, _)| format!("\"{sku}\""))
+            .collect();
         format!("{{{}}}", quoted.join(","))
     });
-    let quantities = reservations.iter().map(|(_, _, demand)| {
-        let counts: Vec<String> = demand
+    let quantities = new.iter().map(|(_, held)| {
+        let counts: Vec<String> = held
+            .demand
             .iter()
             .map(|(_, quantity)| quantity.to_string())
             .collect();
         format!("{{{}}}", counts.join(","))
     });
-    let inserted = sqlx::query(
+    let inserted: i64 = sqlx::query_scalar(
         "
-        INSERT INTO reservations (order_id, state, skus, quantities)
-        SELECT order_id, state, skus::text[], quantities::int4[]
-        FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[])
-            AS new (order_id, state, skus, quantities)
-        ORDER BY order_id
-        ON CONFLICT (order_id) DO NOTHING
+        WITH moved AS (
+            UPDATE reservations SET state = row.state
+            FROM unnest($1::uuid[], $2::text[]) AS row (order_id, state)
+            WHERE reservations.order_id = row.order_id
+        ),
+        inserted AS (
+            INSERT INTO reservations (order_id, state, skus, quantities)
+            SELECT order_id, state, skus::text[], quantities::int4[]
+            FROM unnest($3::uuid[], $4::text[], $5::text[], $6::text[])
+                AS row (order_id, state, skus, quantities)
+            ORDER BY order_id
+            ON CONFLICT (order_id) DO NOTHING
+            RETURNING order_id
+        )
+        SELECT count(*) FROM inserted
         ",
     )
-    .bind(reservations.iter().map(|(id, ..)| *id).collect::<Vec<_>>())
+    .bind(moved.iter().map(|(id, _)| **id).collect::<Vec<_>>())
     .bind(
-        reservations
+        moved
             .iter()
-            .map(|(_, state, _)| state.as_str())
+            .map(|(_, held)| held.state.as_str())
+            .collect::<Vec<_>>(),
+    )
+    .bind(new.iter().map(|(id, _)| **id).collect::<Vec<_>>())
+    .bind(
+        new.iter()
+            .map(|(_, held)| held.state.as_str())
             .collect::<Vec<_>>(),
     )
     .bind(skus.collect::<Vec<_>>())
     .bind(quantities.collect::<Vec<_>>())
-    .execute(db)
-    .await?
-    .rows_affected();
-    if usize::try_from(inserted).is_ok_and(|inserted| inserted == reservations.len()) {
+    .fetch_one(db)
+    .await?;
+    if usize::try_from(inserted).is_ok_and(|inserted| inserted == new.len()) {
         Ok(())
     } else {
         // Another replica learnt of one of them at the same moment.
         Err(Failure::Overtaken)
     }
-}
-
-/// Moves reservations that are locked.
-pub(crate) async fn save_reservations(
-    db: &mut PgConnection,
-    moved: &[(Uuid, Reservation)],
-) -> Result<(), Failure> {
-    if moved.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(
-        "
-        UPDATE reservations SET state = new.state
-        FROM unnest($1::uuid[], $2::text[]) AS new (order_id, state)
-        WHERE reservations.order_id = new.order_id
-        ",
-    )
-    .bind(moved.iter().map(|(id, _)| *id).collect::<Vec<_>>())
-    .bind(
-        moved
-            .iter()
-            .map(|(_, state)| state.as_str())
-            .collect::<Vec<_>>(),
-    )
-    .execute(db)
-    .await?;
-    Ok(())
 }
 
 /// What can be bought of each of these SKUs, over all locations.

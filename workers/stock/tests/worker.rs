@@ -5,9 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use shopzen_chassis::{Asking, Bus, NatsLogin, Secret, harness::Harness};
+use shopzen_chassis::{
+    Asking, Bus, NatsLogin, Secret,
+    harness::{Harness, Together},
+};
 use shopzen_contracts::{
-    Currency, Money, OrderId, ProductId, Quantity, Sku, Slug,
+    Currency, Event, Money, OrderId, ProductId, Quantity, Sku, Slug,
     catalog::{Product, ProductChanged, Variant},
     orders::{
         EndReason, OrderCancelled, OrderConfirmed, OrderLineInput, OrderPlaced, OrderRejected,
@@ -424,4 +427,35 @@ async fn only_staff_counts() {
             .unwrap_err();
         assert_eq!(problem.status, 401, "{subject}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_order_lets_go_another_of_the_same_batch_can_have() {
+    let harness = harness().await;
+    stocked(&harness, &[("CUP", 1)]).await;
+    let batch = Together::default()
+        .and(&placed(1, &[("CUP", 1)]))
+        .and(&placed(2, &[("CUP", 1)]))
+        .and(&cancelled(1))
+        .and(&placed(3, &[("CUP", 1)]))
+        .and(&confirmed(3));
+    let told: Vec<_> = harness
+        .deliver_mixed(batch)
+        .await
+        .into_iter()
+        .map(|told| (told.subject, told.key))
+        .filter(|(subject, _)| subject != LevelsChanged::SUBJECT)
+        .collect();
+    let expected = [
+        (StockReserved::SUBJECT, 1),
+        (StockRejected::SUBJECT, 2),
+        (StockReleased::SUBJECT, 1),
+        (StockReserved::SUBJECT, 3),
+        (StockAllocated::SUBJECT, 3),
+    ];
+    assert_eq!(
+        told,
+        expected.map(|(subject, number)| (subject.to_owned(), order(number).0))
+    );
+    assert_eq!(level(&harness, "CUP").await, (1, 0, 1));
 }

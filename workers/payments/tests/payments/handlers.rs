@@ -1,5 +1,6 @@
 //! Each handler, with each message delivered twice and stopped before and after the commit.
 
+use shopzen_chassis::harness::Together;
 use shopzen_contracts::{
     Currency, Event, Money,
     orders::{EndReason, OrderCancelled, OrderConfirmed, OrderPlaced, OrderRejected},
@@ -45,6 +46,22 @@ async fn the_amount_and_the_go_come_in_any_order_and_the_gateway_is_asked_once()
     );
     assert_eq!(shop.state(second).await, "authorising");
     assert_eq!(attempts(&shop).await, 2);
+}
+
+#[tokio::test]
+async fn in_one_batch_the_gateway_is_asked_for_what_is_still_wanted() {
+    let shop = Shop::new().await;
+    let (wanted, ended) = (new_order_id(), new_order_id());
+    let batch = Together::default()
+        .and(&placed_with(ended, "tok_ok"))
+        .and(&reserved(wanted))
+        .and(&cancelled(ended))
+        .and(&placed_with(wanted, "tok_ok"))
+        .and(&reserved(ended));
+    assert!(shop.harness.deliver_mixed(batch).await.is_empty());
+    assert_eq!(shop.state(ended).await, "ended");
+    assert_eq!(attempts(&shop).await, 1);
+    shop.wait_for_charge(wanted, "authorised").await;
 }
 
 #[tokio::test]

@@ -147,7 +147,7 @@ impl Choreography {
             .on_event::<PaymentAuthorised, _>(on_authorised)
             .on_event::<PaymentDeclined, _>(on_declined)
             .on_event::<PaymentCaptureFailed, _>(on_capture_failed)
-            .drain(said, say);
+            .drain(said, |_| true, say);
         let played_stock = Worker::new(Service::Stock, &NO_TABLES, database(), ())
             .on_event::<OrderPlaced, _>(on_placed);
         let mut workers = vec![run(played_orders, &process).await];
