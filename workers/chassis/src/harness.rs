@@ -84,7 +84,7 @@ impl<S: Send + Sync + 'static> Harness<S> {
             .map_err(StartError::AtStart)?;
         // Never opened: what is committed stays in the outbox.
         let (_, gate) = watch::channel(false);
-        let (relay, _) = Relay::new(bus.publisher(), worker.service, gate, Arc::default());
+        let (relay, _) = Relay::new(bus, worker.service, gate, Arc::default());
         let engine = Arc::new(Engine {
             service: worker.service,
             state: Arc::clone(&worker.state),

@@ -24,7 +24,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{Failure, clock, failure};
+use crate::{Bus, Failure, clock, failure};
 
 /// An event as it waits to be published.
 #[derive(Clone, Debug, sqlx::FromRow)]
@@ -50,6 +50,8 @@ pub(crate) struct Receipt {
 /// Where the events of one transaction were stored.
 #[derive(Debug)]
 pub(crate) struct Published {
+    /// [`Bus::connections`] as they were published.
+    connections: u64,
     receipts: Vec<Receipt>,
     /// The row of `outbox_pending` that is done with; none where events of it are still missing.
     settled: Option<Uuid>,
@@ -71,6 +73,7 @@ pub(crate) struct Relay {
     service: Service,
     /// Closed while the broker is away or its stream has not been compared with the receipts.
     gate: watch::Receiver<bool>,
+    connections: watch::Receiver<u64>,
     receipts: mpsc::Sender<Published>,
     /// Rung when the stream does not take what it should: it may be gone.
     doubt: Arc<Notify>,
@@ -78,7 +81,7 @@ pub(crate) struct Relay {
 
 impl Relay {
     pub(crate) fn new(
-        jetstream: jetstream::Context,
+        bus: &Bus,
         service: Service,
         gate: watch::Receiver<bool>,
         doubt: Arc<Notify>,
@@ -86,9 +89,10 @@ impl Relay {
         let (receipts, received) = mpsc::channel(PUBLISHED_MAX * 4);
         (
             Self {
-                jetstream,
+                jetstream: bus.publisher(),
                 service,
                 gate,
+                connections: bus.connections.clone(),
                 receipts,
                 doubt,
             },
@@ -106,11 +110,17 @@ impl Relay {
         if !self.is_open() {
             return;
         }
+        let connections = *self.connections.borrow();
         let receipts = self.publish(&rows).await;
         let settled = (receipts.len() == rows.len()).then_some(pending);
         // The recorder outlives every relay but for the last moment of a shutdown; what it misses then
         // is published again, under the same id.
-        let _ = self.receipts.send(Published { receipts, settled }).await;
+        let published = Published {
+            connections,
+            receipts,
+            settled,
+        };
+        let _ = self.receipts.send(published).await;
     }
 
     async fn publish(&self, rows: &[OutboxRow]) -> Vec<Receipt> {
@@ -254,11 +264,21 @@ pub(crate) async fn record(
 }
 
 /// Records receipts, many with one statement, until every relay is gone.
-pub(crate) async fn record_receipts(pool: PgPool, mut published: mpsc::Receiver<Published>) {
+///
+/// Those of before the last interruption count for nothing: the broker may have lost its tail, and the
+/// tail guard may have looked at what was recorded by then. Their events stay pending and are published
+/// again.
+pub(crate) async fn record_receipts(
+    pool: PgPool,
+    mut published: mpsc::Receiver<Published>,
+    connections: watch::Receiver<u64>,
+) {
     let mut batch = Vec::new();
     let mut tick = interval(RECEIPTS_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while published.recv_many(&mut batch, PUBLISHED_MAX).await > 0 {
+        let current = *connections.borrow();
+        batch.retain(|it| it.connections == current);
         let settled: Vec<Uuid> = batch.iter().filter_map(|it| it.settled).collect();
         let receipts = batch.drain(..).flat_map(|it| it.receipts).collect();
         let recorded =
@@ -301,7 +321,11 @@ pub(crate) async fn publish_pending(pool: &PgPool, relay: &Relay) -> Result<bool
     .bind(event_ids)
     .fetch_all(&mut *tx)
     .await?;
+    let connections = *relay.connections.borrow();
     let receipts = relay.publish(&rows).await;
+    if *relay.connections.borrow() != connections {
+        return Ok(false);
+    }
     tracing::info!(
         found = rows.len(),
         published = receipts.len(),
@@ -341,5 +365,70 @@ pub(crate) async fn sweep(pool: PgPool, relay: Arc<Relay>, shutdown: Cancellatio
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shopzen_test_servers::servers;
+    use sqlx::migrate::Migrator;
+
+    use super::*;
+    use crate::{DatabaseConfig, Secret, database};
+
+    static NOTHING: Migrator = Migrator::DEFAULT;
+
+    async fn pending(pool: &PgPool) -> Vec<Uuid> {
+        sqlx::query_scalar("SELECT id FROM outbox_pending ORDER BY id")
+            .fetch_all(pool)
+            .await
+            .unwrap()
+    }
+
+    /// The broker was put back to an older state while the receipt was on its way: the event is not
+    /// there any more, and its place may be another's.
+    #[tokio::test]
+    async fn a_receipt_of_before_an_interruption_settles_nothing() {
+        let url = tokio::task::spawn_blocking(|| servers().database_url());
+        let config = DatabaseConfig {
+            database_url: Secret::new(url.await.unwrap()),
+            ..DatabaseConfig::default()
+        };
+        let pool = database::pool(&config, "test").unwrap();
+        database::migrate(&pool, &NOTHING).await.unwrap();
+        let (before, after) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        sqlx::query(
+            "INSERT INTO outbox_pending (id, event_ids) VALUES ($1, ARRAY[$1]), ($2, ARRAY[$2])",
+        )
+        .bind(before)
+        .bind(after)
+        .execute(&pool)
+        .await
+        .unwrap();
+
+        let (receipts, received) = mpsc::channel(8);
+        let (_connections, connection) = watch::channel(2_u64);
+        for (connections, event_id) in [(0, before), (2, after)] {
+            let receipt = Receipt {
+                event_id,
+                stream_seq: 8,
+            };
+            let published = Published {
+                connections,
+                receipts: vec![receipt],
+                settled: Some(event_id),
+            };
+            receipts.send(published).await.unwrap();
+        }
+        drop(receipts);
+        record_receipts(pool.clone(), received, connection).await;
+
+        assert_eq!(pending(&pool).await, [before]);
+        let recorded: Vec<(i64, Uuid)> =
+            sqlx::query_as("SELECT stream_seq, event_id FROM outbox_receipts")
+                .fetch_all(&pool)
+                .await
+                .unwrap();
+        assert_eq!(recorded, [(8, after)]);
     }
 }

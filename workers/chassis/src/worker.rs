@@ -248,7 +248,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
 
         let (open_gate, gate) = watch::channel(false);
         let doubt = Arc::new(Notify::new());
-        let (relay, receipts) = Relay::new(bus.publisher(), service, gate, Arc::clone(&doubt));
+        let (relay, receipts) = Relay::new(&bus, service, gate, Arc::clone(&doubt));
         let tasks = TaskTracker::new();
         let engine = Arc::new(Engine {
             service,
@@ -272,7 +272,11 @@ impl<S: Send + Sync + 'static> Worker<S> {
                 .await
                 .map_err(StartError::AtStart)?;
         }
-        let recorder = tasks_of_their_own(outbox::record_receipts(pool.clone(), receipts));
+        let recorder = tasks_of_their_own(outbox::record_receipts(
+            pool.clone(),
+            receipts,
+            bus.connections.clone(),
+        ));
         tasks.spawn(tail_guard::watch(
             bus.clone(),
             pool.clone(),
