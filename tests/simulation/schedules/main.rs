@@ -1,0 +1,2 @@
+//! A few thousand schedules, the planted bugs, and what was once wrong.
+fn main(){}
