@@ -10,7 +10,12 @@ use std::{
     thread,
 };
 
-use crate::{Violation, op, planted::Planted, run::run, shrink::{as_test, shrink}};
+use crate::{
+    Violation, op,
+    planted::Planted,
+    run::run,
+    shrink::{as_test, shrink},
+};
 
 /// A run that broke an invariant.
 #[derive(Clone, Debug)]
@@ -25,6 +30,9 @@ pub struct Report {
     pub schedules: u64,
     pub operations: u64,
     pub orders: u64,
+    pub confirmed: u64,
+    /// Orders that were decided while things still failed.
+    pub decided_under_faults: u64,
     pub faults: BTreeMap<&'static str, u64>,
     /// Runs that failed, by the invariant that was broken, in the order of their seeds.
     pub failed: Vec<Failed>,
@@ -35,6 +43,8 @@ impl Report {
         self.schedules += other.schedules;
         self.operations += other.operations;
         self.orders += other.orders;
+        self.confirmed += other.confirmed;
+        self.decided_under_faults += other.decided_under_faults;
         for (fault, count) in other.faults {
             *self.faults.entry(fault).or_default() += count;
         }
@@ -65,10 +75,12 @@ impl fmt::Display for Report {
             .collect();
         write!(
             f,
-            "{} schedules, {} operations, {} orders, {all} faults ({}), {} violations",
+            "{} schedules, {} operations, {} orders ({} confirmed, {} decided under faults), {all} faults ({}), {} violations",
             self.schedules,
             self.operations,
             self.orders,
+            self.confirmed,
+            self.decided_under_faults,
             faults.join(", "),
             self.failed.len(),
         )
@@ -98,7 +110,7 @@ impl Campaign {
                 if nth >= self.schedules {
                     break;
                 }
-                if nth > 0 && nth % 10_000 == 0 {
+                if nth > 0 && nth.is_multiple_of(10_000) {
                     progress(nth);
                 }
                 mine.run_one(self.first_seed.wrapping_add(nth), self.planted);
@@ -127,7 +139,10 @@ impl Report {
         let outcome = run(seed, &ops, planted);
         self.schedules += 1;
         self.operations += u64::try_from(ops.len()).unwrap_or(u64::MAX);
-        self.orders += u64::try_from(outcome.orders).unwrap_or(u64::MAX);
+        let count = |counted: usize| u64::try_from(counted).unwrap_or(u64::MAX);
+        self.orders += count(outcome.orders);
+        self.confirmed += count(outcome.confirmed);
+        self.decided_under_faults += count(outcome.decided_under_faults);
         for fault in ops.iter().filter_map(|op| op.fault()) {
             *self.faults.entry(fault).or_default() += 1;
         }

@@ -121,7 +121,7 @@ pub(crate) enum Lock {
 }
 
 /// A call that is made once the transaction is committed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct CallToMake {
     pub(crate) order: OrderNo,
     pub(crate) kind: payments::Kind,

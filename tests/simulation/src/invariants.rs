@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use shopzen_contracts::orders::EndReason;
 use shopzen_orders::domain::Life;
 use shopzen_payments::{attempt, domain::Movement};
-use shopzen_contracts::orders::EndReason;
 use shopzen_stock::domain::Reservation;
 
 use crate::{
@@ -44,7 +44,13 @@ pub(crate) fn on_commit(world: &mut World, service: Service, tx: &Tx) {
         let before = world.db(Service::Orders).tables.orders.get(order);
         let Some(before) = before else { continue };
         if has_ended(before.state.life) && before.state.life != row.state.life {
-            found.push(("I7", format!("{order:?} ended as {:?} and then as {:?}", before.state, row.state)));
+            found.push((
+                "I7",
+                format!(
+                    "{order:?} ended as {:?} and then as {:?}",
+                    before.state, row.state
+                ),
+            ));
         }
         if before.state.is_open() && !row.state.is_open() {
             if row.state.life == Life::Cancelled(EndReason::TimedOut) && now <= before.expires_at {
@@ -99,7 +105,9 @@ fn levels_are_possible(world: &World) -> Result<(), String> {
             && level.allocated >= 0
             && level.reserved + level.allocated <= level.on_hand
             && sums.get(sku) == Some(&level.on_hand);
-        ensure(is_possible, || format!("SKU {sku}: {level:?}, movements {:?}", sums.get(sku)))?;
+        ensure(is_possible, || {
+            format!("SKU {sku}: {level:?}, movements {:?}", sums.get(sku))
+        })?;
     }
     Ok(())
 }
@@ -110,7 +118,9 @@ fn money_is_taken_once(world: &World) -> Result<(), String> {
     for charge in &world.gateway.charges {
         let count = captures.entry(charge.order).or_default();
         *count += charge.captures;
-        ensure(*count <= 1, || format!("the money of {:?} was taken twice", charge.order))?;
+        ensure(*count <= 1, || {
+            format!("the money of {:?} was taken twice", charge.order)
+        })?;
     }
     Ok(())
 }
@@ -127,7 +137,9 @@ fn goods_belong_to_orders(world: &World) -> Result<(), String> {
             Reservation::Allocated => (life == Some(Life::Confirmed), 0, 1),
             _ => (life.is_some_and(has_ended), 0, 0),
         };
-        ensure(is_right, || format!("{order:?} is {life:?} and its goods are {:?}", row.state))?;
+        ensure(is_right, || {
+            format!("{order:?} is {life:?} and its goods are {:?}", row.state)
+        })?;
         for (sku, quantity) in row.demand.iter() {
             let sums = held.entry(number_of(sku)).or_default();
             sums.0 += reserved * quantity;
@@ -140,7 +152,9 @@ fn goods_belong_to_orders(world: &World) -> Result<(), String> {
             .get(order)
             .is_some_and(|row| row.state == Reservation::Allocated);
         let is_right = row.state.life != Life::Confirmed || has_goods;
-        ensure(is_right, || format!("{order:?} is confirmed and has no goods"))?;
+        ensure(is_right, || {
+            format!("{order:?} is confirmed and has no goods")
+        })?;
     }
     for (sku, level) in &stock.levels {
         let sums = held.get(sku).copied().unwrap_or_default();
@@ -164,7 +178,9 @@ fn orders_cost_what_is_paid(world: &World) -> Result<(), String> {
             Life::Confirmed => row.total.amount_minor,
             _ => 0,
         };
-        ensure(paid == owed, || format!("{order:?} is {:?}, owes {owed} and paid {paid}", row.state))?;
+        ensure(paid == owed, || {
+            format!("{order:?} is {:?}, owes {owed} and paid {paid}", row.state)
+        })?;
     }
     Ok(())
 }
@@ -193,11 +209,15 @@ fn orders_end_in_time(world: &World, healed_at: Millis) -> Result<(), String> {
     for (order, row) in &db.tables.orders {
         let by = row.expires_at.max(healed_at) + SLACK;
         let is_in_time = world.decided_at.get(order).is_some_and(|at| *at <= by);
-        ensure(is_in_time, || format!("{order:?} did not end in time: {row:?}"))?;
+        ensure(is_in_time, || {
+            format!("{order:?} did not end in time: {row:?}")
+        })?;
     }
     for ((order, kind), attempt) in &world.db(Service::Payments).tables.attempts {
         let is_settled = attempt.next_at.is_none() && attempt.state != attempt::State::Failed;
-        ensure(is_settled, || format!("{kind} of {order:?} is {:?}", attempt.state))?;
+        ensure(is_settled, || {
+            format!("{kind} of {order:?} is {:?}", attempt.state)
+        })?;
     }
     Ok(())
 }
@@ -208,11 +228,16 @@ fn events_arrived(world: &World) -> Result<(), String> {
         let stream = world.broker.stream(service).messages.values();
         let stored: BTreeSet<EventId> = stream.map(|event| event.id).collect();
         for event in world.db(service).outbox.values() {
-            ensure(stored.contains(&event.id), || format!("{event:?} is not in the stream"))?;
+            ensure(stored.contains(&event.id), || {
+                format!("{event:?} is not in the stream")
+            })?;
             for follower in event.fact.followers() {
                 let count = world.handled.get(&(*follower, event.id)).copied();
                 ensure(count == Some(1), || {
-                    format!("{follower:?} handled {event:?} {} times", count.unwrap_or(0))
+                    format!(
+                        "{follower:?} handled {event:?} {} times",
+                        count.unwrap_or(0)
+                    )
                 })?;
             }
         }
@@ -220,7 +245,9 @@ fn events_arrived(world: &World) -> Result<(), String> {
     let (ours, theirs) = (Service::Orders, Service::Catalog);
     for (sku, row) in &world.db(theirs).tables.prices {
         let known = &world.db(ours).tables.prices[sku];
-        ensure(known.price == row.price, || format!("orders knows an old price of SKU {sku}"))?;
+        ensure(known.price == row.price, || {
+            format!("orders knows an old price of SKU {sku}")
+        })?;
     }
     Ok(())
 }
@@ -230,7 +257,9 @@ fn streams_say_what_is_so(world: &World) -> Result<(), String> {
     for service in Service::ALL {
         for event in world.broker.stream(service).messages.values() {
             let is_so = world.db(service).outbox.get(&event.id) == Some(event);
-            ensure(is_so, || format!("{event:?} is in the stream and in no outbox"))?;
+            ensure(is_so, || {
+                format!("{event:?} is in the stream and in no outbox")
+            })?;
         }
     }
     Ok(())
@@ -247,10 +276,14 @@ fn each_is_told_once(world: &World) -> Result<(), String> {
             _ => continue,
         };
         let is_first = told.insert((event.order, kind));
-        ensure(is_first, || format!("{:?} is said to be {kind} twice", event.order))?;
+        ensure(is_first, || {
+            format!("{:?} is said to be {kind} twice", event.order)
+        })?;
     }
     let mails = &world.db(Service::Notify).tables.mails;
-    ensure(*mails == told, || format!("told {told:?}, written {mails:?}"))
+    ensure(*mails == told, || {
+        format!("told {told:?}, written {mails:?}")
+    })
 }
 
 /// I10.
@@ -258,7 +291,9 @@ fn a_key_is_one_order(world: &World) -> Result<(), String> {
     let mut keys = BTreeSet::new();
     for (order, row) in &world.db(Service::Orders).tables.orders {
         let is_first = keys.insert(row.key);
-        ensure(is_first, || format!("key {} has another order than {order:?}", row.key))?;
+        ensure(is_first, || {
+            format!("key {} has another order than {order:?}", row.key)
+        })?;
     }
     Ok(())
 }
@@ -277,7 +312,11 @@ fn ledgers_are_equal(world: &World) -> Result<(), String> {
         theirs.0 += charge.captures * charge.amount.amount_minor;
         theirs.1 += charge.refunds * charge.amount.amount_minor;
         let is_held = matches!(charge.status, Status::Authorised | Status::RequiresAction);
-        ensure(!is_held, || format!("the gateway holds money that nobody waits for: {charge:?}"))?;
+        ensure(!is_held, || {
+            format!("the gateway holds money that nobody waits for: {charge:?}")
+        })?;
     }
-    ensure(ours == theirs, || format!("captured and refunded: {ours:?}, by the gateway's books {theirs:?}"))
+    ensure(ours == theirs, || {
+        format!("captured and refunded: {ours:?}, by the gateway's books {theirs:?}")
+    })
 }

@@ -2,7 +2,10 @@
 //!
 //! What counts as a failure, and which chance is not controlled, is said in `lib.rs`.
 
-#![expect(clippy::print_stdout, reason = "this is a command, and its report is for people")]
+#![expect(
+    clippy::print_stdout,
+    reason = "this is a command, and its report is for people"
+)]
 
 use std::{
     collections::BTreeMap,
@@ -37,23 +40,32 @@ fn main() -> anyhow::Result<ExitCode> {
     let is_well = match &arguments.planted {
         None => holds(first_seed, arguments.schedules),
         Some(name) => {
-            let planted = if name == "all" {
-                Planted::ALL.to_vec()
-            } else {
+            let is_one = name != "all";
+            let planted = if is_one {
                 vec![Planted::from_str(name, true).map_err(anyhow::Error::msg)?]
+            } else {
+                Planted::ALL.to_vec()
             };
-            let found = planted
-                .into_iter()
-                .map(|planted| is_found(planted, first_seed, arguments.schedules));
             // All of them are run, also after one that was not found.
-            found.fold(true, |all, found| all && found)
+            let mut are_found = true;
+            for planted in planted {
+                are_found &= is_found(planted, first_seed, arguments.schedules, is_one);
+            }
+            are_found
         }
     };
-    Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if is_well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn fresh_seed() -> anyhow::Result<u64> {
-    #[expect(clippy::disallowed_methods, reason = "a fresh seed is the one thing that must not repeat itself")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a fresh seed is the one thing that must not repeat itself"
+    )]
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
     Ok(u64::from(now.subsec_nanos()) << 32 | now.as_secs() & u64::from(u32::MAX))
 }
@@ -67,7 +79,10 @@ fn holds(first_seed: u64, schedules: u64) -> bool {
         stop_at_first: false,
     };
     let report = campaign.run(&|done| {
-        println!("{done} of {schedules} schedules in {} s", started.elapsed().as_secs());
+        println!(
+            "{done} of {schedules} schedules in {} s",
+            started.elapsed().as_secs()
+        );
     });
     if let Some(failure) = report.tell_first_failure(None) {
         println!("{failure}");
@@ -81,7 +96,8 @@ fn holds(first_seed: u64, schedules: u64) -> bool {
     report.failed.is_empty()
 }
 
-fn is_found(planted: Planted, first_seed: u64, schedules: u64) -> bool {
+/// With `tells`, shows the shortest schedule that finds it.
+fn is_found(planted: Planted, first_seed: u64, schedules: u64, tells: bool) -> bool {
     let campaign = Campaign {
         first_seed,
         schedules,
@@ -92,9 +108,13 @@ fn is_found(planted: Planted, first_seed: u64, schedules: u64) -> bool {
     match report.failed.first() {
         Some(failed) => {
             println!(
-                "{planted:?}: found after {} schedules, seed {}, {}",
-                report.schedules, failed.seed, failed.violation
+                "{planted:?}: found after {} schedules by {}",
+                report.schedules, failed.violation
             );
+            if tells {
+                let failure = report.tell_first_failure(Some(planted));
+                println!("{}", failure.unwrap_or_default());
+            }
         }
         None => println!("{planted:?}: NOT found in {} schedules", report.schedules),
     }

@@ -9,33 +9,75 @@ use crate::{chance::Chance, facts::Card, gateway::Fate};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
     /// A shopper asks for a basket under a key; the same basket again is a repeat.
-    Place { key: u8, basket: u8, card: Card, says: Says },
-    Cancel { key: u8, by_staff: bool },
+    Place {
+        key: u8,
+        basket: u8,
+        card: Card,
+        says: Says,
+    },
+    Cancel {
+        key: u8,
+        by_staff: bool,
+    },
     /// The shopper authenticates at the gateway, or fails to.
-    Act { key: u8, agrees: bool },
-    Adjust { sku: u8, delta: i8 },
-    Import { sku: u8, on_hand: u8 },
-    Reprice { sku: u8, price: u8 },
+    Act {
+        key: u8,
+        agrees: bool,
+    },
+    Adjust {
+        sku: u8,
+        delta: i8,
+    },
+    Import {
+        sku: u8,
+        on_hand: u8,
+    },
+    Reprice {
+        sku: u8,
+        price: u8,
+    },
     /// A process does one thing.
-    Step { replica: u8, choice: u32 },
+    Step {
+        replica: u8,
+        choice: u32,
+    },
     /// Each process does some things.
-    Round { choice: u32 },
+    Round {
+        choice: u32,
+    },
     /// What a process knew is gone, and it starts anew.
-    Crash { replica: u8 },
+    Crash {
+        replica: u8,
+    },
     /// The open transactions of a process lose a race and are given up.
-    RollBack { replica: u8 },
+    RollBack {
+        replica: u8,
+    },
     /// The clock of a process jumps.
-    Jump { replica: u8, ms: i32 },
-    Wait { ms: u16 },
+    Jump {
+        replica: u8,
+        ms: i32,
+    },
+    Wait {
+        ms: u16,
+    },
     /// A request on the wire to the gateway meets its fate.
-    Wire { call: u8, fate: Fate },
-    DeliverAgain { consumer: u8, forget_acks: u8 },
+    Wire {
+        call: u8,
+        fate: Fate,
+    },
+    DeliverAgain {
+        consumer: u8,
+        forget_acks: u8,
+    },
     ForgetDuplicates,
     SyncBroker,
     RestartBroker,
     LoseTail,
     Wipe,
-    BrokerAway { ms: u16 },
+    BrokerAway {
+        ms: u16,
+    },
 }
 
 /// What a shopper says that a basket costs.
@@ -111,19 +153,35 @@ fn choice(chance: &mut Chance) -> u32 {
 fn op(chance: &mut Chance, trouble: usize) -> Op {
     let replica = chance.small(u8::MAX);
     match chance.below(100) {
-        0..=34 => Op::Step { replica, choice: choice(chance) },
-        35..=54 => Op::Round { choice: choice(chance) },
+        0..=34 => Op::Step {
+            replica,
+            choice: choice(chance),
+        },
+        35..=54 => Op::Round {
+            choice: choice(chance),
+        },
         55..=66 => wire(chance, trouble),
-        67..=74 => Op::Wait { ms: u16::try_from(chance.below(3_000)).expect("it is small") },
+        67..=74 => Op::Wait {
+            ms: u16::try_from(chance.below(3_000)).expect("it is small"),
+        },
         75..=88 => asked(chance),
-        _ if !chance.one_in(trouble) => Op::Round { choice: choice(chance) },
+        _ if !chance.one_in(trouble) => Op::Round {
+            choice: choice(chance),
+        },
         _ => fault(chance, replica),
     }
 }
 
 fn wire(chance: &mut Chance, trouble: usize) -> Op {
-    let fate = if chance.one_in(trouble + 1) { chance.pick(&FATES) } else { Fate::Answered };
-    Op::Wire { call: chance.small(8), fate }
+    let fate = if chance.one_in(trouble + 1) {
+        chance.pick(&FATES)
+    } else {
+        Fate::Answered
+    };
+    Op::Wire {
+        call: chance.small(8),
+        fate,
+    }
 }
 
 fn asked(chance: &mut Chance) -> Op {
@@ -136,11 +194,26 @@ fn asked(chance: &mut Chance) -> Op {
             card: CARDS[usize::from(key + chance.small(2) * chance.small(2)) % CARDS.len()],
             says: chance.pick(&[Says::Nothing, Says::Nothing, Says::WhatItCosts, Says::Less]),
         },
-        10..=12 => Op::Cancel { key, by_staff: chance.one_in(3) },
-        13..=14 => Op::Act { key, agrees: !chance.one_in(3) },
-        15..=16 => Op::Adjust { sku, delta: chance.pick(&[-3, -1, 1, 4]) },
-        17 => Op::Import { sku, on_hand: chance.small(12) },
-        _ => Op::Reprice { sku, price: chance.small(200) },
+        10..=12 => Op::Cancel {
+            key,
+            by_staff: chance.one_in(3),
+        },
+        13..=14 => Op::Act {
+            key,
+            agrees: !chance.one_in(3),
+        },
+        15..=16 => Op::Adjust {
+            sku,
+            delta: chance.pick(&[-3, -1, 1, 4]),
+        },
+        17 => Op::Import {
+            sku,
+            on_hand: chance.small(12),
+        },
+        _ => Op::Reprice {
+            sku,
+            price: chance.small(200),
+        },
     }
 }
 
@@ -152,12 +225,17 @@ fn fault(chance: &mut Chance, replica: u8) -> Op {
             replica,
             ms: chance.pick(&[-60_000, -5_000, -500, 500, 5_000, 60_000]),
         },
-        9..=11 => Op::DeliverAgain { consumer: chance.small(u8::MAX), forget_acks: chance.small(4) },
+        9..=11 => Op::DeliverAgain {
+            consumer: chance.small(u8::MAX),
+            forget_acks: chance.small(4),
+        },
         12 => Op::ForgetDuplicates,
         13..=14 => Op::SyncBroker,
         15 => Op::RestartBroker,
         16..=17 => Op::LoseTail,
         18 => Op::Wipe,
-        _ => Op::BrokerAway { ms: u16::try_from(chance.below(5_000)).expect("it is small") },
+        _ => Op::BrokerAway {
+            ms: u16::try_from(chance.below(5_000)).expect("it is small"),
+        },
     }
 }

@@ -138,7 +138,11 @@ pub(crate) fn overdue(db: &Database, env: &Env) -> Vec<OrderNo> {
     } else {
         env.now
     };
-    let open = db.tables.orders.iter().filter(|(_, row)| row.state.is_open());
+    let open = db
+        .tables
+        .orders
+        .iter()
+        .filter(|(_, row)| row.state.is_open());
     open.filter(|(_, row)| row.expires_at < now)
         .map(|(order, _)| *order)
         .collect()

@@ -109,7 +109,10 @@ fn ask(
     amount: Money,
 ) -> Result<(), String> {
     if tx.attempt(db, order, kind).is_some() {
-        return Err(format!("{order:?} has been asked to {} before", kind.as_str()));
+        return Err(format!(
+            "{order:?} has been asked to {} before",
+            kind.as_str()
+        ));
     }
     let attempt = AttemptRow {
         state: Attempt::Calling,

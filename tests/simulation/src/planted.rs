@@ -36,10 +36,13 @@ pub enum Planted {
     GatewayBeforeCommit,
     /// A receipt counts though the broker was restarted since.
     LateReceipts,
+    /// The same, and of two receipts for one place in the stream both take their event off the list
+    /// of what is pending.
+    TwoReceiptsForOnePlace,
 }
 
 impl Planted {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::InboxOff,
         Self::PublishBeforeCommit,
         Self::PollingById,
@@ -55,5 +58,6 @@ impl Planted {
         Self::IdempotencyKeyAfterCommit,
         Self::GatewayBeforeCommit,
         Self::LateReceipts,
+        Self::TwoReceiptsForOnePlace,
     ];
 }

@@ -60,8 +60,12 @@ impl Shoppers {
                 self.accepted.insert(*key, (*fingerprint, *order));
                 Ok(())
             }
-            (Said::Accepted(order), Some((body, known))) if order != known || body != fingerprint => {
-                Err(format!("key {key} stood for {known:?} and now for {order:?}"))
+            (Said::Accepted(order), Some((body, known)))
+                if order != known || body != fingerprint =>
+            {
+                Err(format!(
+                    "key {key} stood for {known:?} and now for {order:?}"
+                ))
             }
             (Said::KeyReused, Some((body, _))) if body == fingerprint => {
                 Err(format!("key {key} is refused with the body it had before"))

@@ -1,14 +1,10 @@
 //! One run: a schedule, and then peace, until nothing moves any more.
 
+use shopzen_orders::domain::Life;
+
 use crate::{
-    Violation,
-    facts::Service,
-    gateway::Fate,
-    invariants,
-    op::Op,
-    planted::Planted,
-    steps::COMPARE_EVERY,
-    world::World,
+    Violation, facts::Service, gateway::Fate, invariants, op::Op, planted::Planted,
+    steps::COMPARE_EVERY, world::World,
 };
 
 /// Rounds of peace after which a shop that still moves will never rest.
@@ -20,6 +16,9 @@ const STEPS_PER_ROUND: u32 = 24;
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
     pub orders: usize,
+    pub confirmed: usize,
+    /// Decided while things still failed.
+    pub decided_under_faults: usize,
     pub violation: Option<Violation>,
 }
 
@@ -32,6 +31,7 @@ pub fn run(seed: u64, ops: &[Op], planted: Option<Planted>) -> Outcome {
             break;
         }
     }
+    let decided_under_faults = world.decided_at.len();
     if world.violation.is_none() {
         let healed_at = world.heal();
         let rests = world.come_to_rest();
@@ -42,8 +42,12 @@ pub fn run(seed: u64, ops: &[Op], planted: Option<Planted>) -> Outcome {
             world.found("I5", "the shop does not come to rest");
         }
     }
+    let orders = &world.db(Service::Orders).tables.orders;
+    let lives = orders.values().map(|row| row.state.life);
     Outcome {
-        orders: world.db(Service::Orders).tables.orders.len(),
+        orders: orders.len(),
+        confirmed: lives.filter(|life| *life == Life::Confirmed).count(),
+        decided_under_faults,
         violation: world.violation,
     }
 }

@@ -194,7 +194,11 @@ impl World {
         if !self.reaches_broker() {
             return false;
         }
-        let Some(request) = self.requests.get_mut(&service).and_then(|all| all.pop_front()) else {
+        let Some(request) = self
+            .requests
+            .get_mut(&service)
+            .and_then(|all| all.pop_front())
+        else {
             return false;
         };
         let db = &self.databases[&service];
@@ -366,7 +370,9 @@ impl World {
             Told::Reply(tx.replies),
             Told::Keep(kept),
         ];
-        replica.to_tell.extend(told.into_iter().filter(|told| !told.is_empty()));
+        replica
+            .to_tell
+            .extend(told.into_iter().filter(|told| !told.is_empty()));
         for call in tx.calls {
             self.make_call(index, call, tx.opened_at);
         }
@@ -422,7 +428,9 @@ impl World {
             let id = event.id;
             let mut chance = Chance::new(id.0 ^ self.env.now);
             if !chance.one_in(ACKS_PER_LOST) {
-                self.replicas[index].receipts.push(Receipt { seq, id, start });
+                self.replicas[index]
+                    .receipts
+                    .push(Receipt { seq, id, start });
             }
         }
     }
@@ -438,11 +446,14 @@ impl World {
 
     /// Receipts of before a restart of the broker say nothing of the stream that is there now.
     fn record(&mut self, service: Service, receipts: &[Receipt]) {
-        let takes_all = self.is(Planted::LateReceipts);
+        let both_settle = self.is(Planted::TwoReceiptsForOnePlace);
+        let takes_all = both_settle || self.is(Planted::LateReceipts);
         let (now, start) = (self.now(), self.broker.starts);
-        let current = receipts.iter().filter(|receipt| takes_all || receipt.start == start);
+        let current = receipts
+            .iter()
+            .filter(|receipt| takes_all || receipt.start == start);
         let rows: Vec<(Seq, EventId)> = current.map(|receipt| (receipt.seq, receipt.id)).collect();
-        self.db_mut(service).record(&rows, takes_all, now);
+        self.db_mut(service).record(&rows, both_settle, now);
     }
 
     fn sweep_outbox(&mut self, index: usize, chance: &mut Chance) -> bool {
@@ -456,9 +467,16 @@ impl World {
             let new = db.outbox.keys().filter(|id| Some(**id) > db.polled);
             new.copied().filter(is_free).collect()
         } else {
-            let pending = db.pending.iter().filter(|(_, since)| *since + PENDING_FOR < now);
+            let pending = db
+                .pending
+                .iter()
+                .filter(|(_, since)| *since + PENDING_FOR < now);
             let most = 1 + chance.below(8);
-            pending.map(|(id, _)| *id).filter(is_free).take(most).collect()
+            pending
+                .map(|(id, _)| *id)
+                .filter(is_free)
+                .take(most)
+                .collect()
         };
         if rows.is_empty() {
             return false;
@@ -475,7 +493,8 @@ impl World {
 
     fn publish_rows(&mut self, index: usize, sweep: Sweep, mut tx: Tx) {
         let db = self.db(self.replicas[index].service);
-        let events: Vec<Event> = sweep.rows.iter().map(|id| db.outbox[id].clone()).collect();
+        let stored = sweep.rows.iter().filter_map(|id| db.outbox.get(id));
+        let events: Vec<Event> = stored.cloned().collect();
         let others = std::mem::take(&mut self.replicas[index].receipts);
         self.publish(index, &events);
         let ours = std::mem::replace(&mut self.replicas[index].receipts, others);

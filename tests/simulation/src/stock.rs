@@ -39,7 +39,10 @@ pub(crate) fn on_event(tx: &mut Tx, db: &Database, event: &Event) -> Result<(), 
             let demand = Demand::of_lines(lines);
             let mut shelf = Shelf::new(demand.iter().map(|(sku, _)| {
                 let level = tx.level(db, number_of(sku));
-                (sku.clone(), level.on_hand - level.reserved - level.allocated)
+                (
+                    sku.clone(),
+                    level.on_hand - level.reserved - level.allocated,
+                )
             }));
             let input = match shelf.take(&demand) {
                 Ok(()) => Input::PlacedInFull,

@@ -31,7 +31,10 @@ impl World {
         replica.gate = true;
         if !self.is(Planted::NoTailGuard) {
             let stream = self.broker.stream(service);
-            let db = self.databases.get_mut(&service).expect("each has a database");
+            let db = self
+                .databases
+                .get_mut(&service)
+                .expect("each has a database");
             compare(db, stream, now);
         }
         true

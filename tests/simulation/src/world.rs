@@ -54,7 +54,11 @@ impl World {
         let mut prices_said = BTreeSet::new();
         for number in 0..SKUS {
             let on_hand = i64::from(chance.small(9));
-            stock::fill(databases.entry(Service::Stock).or_default(), number, on_hand);
+            stock::fill(
+                databases.entry(Service::Stock).or_default(),
+                number,
+                on_hand,
+            );
             // What costs nothing needs no gateway.
             let price = i64::from(chance.small(4)) * 50;
             prices_said.insert((number, price));
@@ -107,7 +111,9 @@ impl World {
     }
 
     pub(crate) fn db_mut(&mut self, service: Service) -> &mut Database {
-        self.databases.get_mut(&service).expect("each has a database")
+        self.databases
+            .get_mut(&service)
+            .expect("each has a database")
     }
 
     pub(crate) fn found(&mut self, invariant: &'static str, what: impl Into<String>) {
@@ -203,7 +209,7 @@ impl World {
         let mut chance = Chance::new(number.into());
         let first = chance.below(SKUS);
         let skus = [first, (first + 1) % SKUS];
-        let lines: Rc<[OrderLineInput]> = skus[..1 + chance.below(2)]
+        let lines: Rc<[OrderLineInput]> = skus[..=chance.below(2)]
             .iter()
             .map(|number| OrderLineInput {
                 sku: sku(*number),
