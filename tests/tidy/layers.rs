@@ -69,11 +69,14 @@ const WORKERS: [&str; 6] = [
 ];
 /// The program, and the tests of the whole.
 const TOP: [&str; 2] = ["shopzen", "shopzen-tests"];
+/// It knows the domains of these, and nothing of how they run.
+const SIMULATED: [&str; 3] = ["shopzen-orders", "shopzen-payments", "shopzen-stock"];
 
 /// Who may depend on what, tests apart.
 fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
     let mut allowed = BTreeMap::new();
-    let everybody = [&WORKERS[..], &TOP, &["shopzen-chassis", "shopzen-edge"]].concat();
+    let chassis_up = ["shopzen-chassis", "shopzen-edge", "shopzen-simulation"];
+    let everybody = [&WORKERS[..], &TOP, &chassis_up].concat();
     allowed.insert("shopzen-contracts", everybody);
     allowed.insert(
         "shopzen-chassis",
@@ -81,6 +84,9 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
     );
     for above in [&WORKERS[..], &["shopzen-edge", "shopzen-sandbox-gateway"]].concat() {
         allowed.insert(above, TOP.to_vec());
+    }
+    for simulated in SIMULATED {
+        allowed.insert(simulated, [&TOP[..], &["shopzen-simulation"]].concat());
     }
     // Only for tests.
     allowed.insert("shopzen-test-servers", vec!["shopzen-tests"]);

@@ -3,14 +3,13 @@
 
 use std::time::Duration;
 
-use crate::{
-    domain::{Input, State as Payment},
-    gateway::Answer,
-};
+pub use crate::gateway::Answer;
+
+use crate::domain::{Input, State as Payment};
 
 /// How far an attempt has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
+pub enum State {
     /// Committed, and on its way. If the process dies now, nobody knows whether it arrived.
     Calling,
     /// The gateway did not say what became of it.
@@ -28,7 +27,7 @@ pub(crate) enum State {
 
 /// When to look again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LookAgain {
+pub enum LookAgain {
     /// After a pause that grows with each call.
     BackingOff,
     After(Duration),
@@ -48,7 +47,7 @@ const ON_ITS_WAY_MAX: Duration = Duration::from_secs(2);
 
 impl LookAgain {
     /// The pause after the `calls`th call, each of which takes at most `call_timeout`.
-    pub(crate) fn pause(self, calls: i32, call_timeout: Duration) -> Duration {
+    pub fn pause(self, calls: i32, call_timeout: Duration) -> Duration {
         match self {
             Self::BackingOff => {
                 let doublings = u32::try_from(calls.clamp(1, 6) - 1).unwrap_or(0);
@@ -62,17 +61,17 @@ impl LookAgain {
 
 /// What an answer means.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Verdict {
-    pub(crate) state: State,
+pub struct Verdict {
+    pub state: State,
     /// None where the attempt is settled.
-    pub(crate) look_again: Option<LookAgain>,
+    pub look_again: Option<LookAgain>,
     /// What the payment has to know.
-    pub(crate) input: Option<Input>,
+    pub input: Option<Input>,
 }
 
 impl State {
     /// Decides what becomes of an attempt, given what the gateway said and where its payment stands.
-    pub(crate) fn on(self, answer: &Answer, payment: Payment) -> Verdict {
+    pub fn on(self, answer: &Answer, payment: Payment) -> Verdict {
         use LookAgain::{After, BackingOff, OnceSilent};
         let settled = |state, input| Verdict {
             state,
@@ -118,7 +117,7 @@ impl State {
     }
 
     /// As it stands in its column.
-    pub(crate) const fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Calling => "calling",
             Self::Unknown => "unknown",
@@ -130,7 +129,7 @@ impl State {
         }
     }
 
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         const ALL: [State; 7] = [
             State::Calling,
             State::Unknown,

@@ -51,7 +51,7 @@ impl Operation {
 
 /// What a gateway says to an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
+pub enum Answer {
     Authorised {
         charge: String,
     },

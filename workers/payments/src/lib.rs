@@ -7,7 +7,7 @@
 //! more is given back, however late it turns up.
 
 mod answers;
-mod attempt;
+pub mod attempt;
 mod batch;
 mod calls;
 mod config;

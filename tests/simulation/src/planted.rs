@@ -1,0 +1,63 @@
+//! Faults that are put into the simulation's glue on purpose, to see that they are found.
+//!
+//! None is in the product. A fault that nobody finds shows that the schedules are too tame or that an
+//! invariant does not ask enough.
+
+/// What is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Planted {
+    /// Handled events are not remembered.
+    InboxOff,
+    /// Events are published while their transaction is still open.
+    PublishBeforeCommit,
+    /// The relay publishes what has a larger id than the last one it published.
+    PollingById,
+    /// Handled events are remembered by their place in the stream.
+    SequenceAsInboxKey,
+    /// Messages are acknowledged before what they caused is committed.
+    AckBeforeCommit,
+    /// Nobody compares receipts with the stream.
+    NoTailGuard,
+    /// Stock levels are read without a lock and written as they were read.
+    ReadThenWriteStock,
+    /// Stock gives back by itself what was held for long.
+    ReleaseOnExpiryByStock,
+    /// Each call at the gateway has a new key.
+    NewGatewayKeyAtEachRetry,
+    /// No answer is taken for a no.
+    UnknownTakenForDeclined,
+    /// An order costs what the shopper says.
+    PriceFromRequest,
+    /// Orders are ended by the clock of the worker's machine.
+    DeadlineByWorkerClock,
+    /// Keys of requests are written down after the commit.
+    IdempotencyKeyAfterCommit,
+    /// The gateway is called before the attempt is committed.
+    GatewayBeforeCommit,
+    /// A receipt counts though the broker was restarted since.
+    LateReceipts,
+    /// The same, and of two receipts for one place in the stream both take their event off the list
+    /// of what is pending.
+    TwoReceiptsForOnePlace,
+}
+
+impl Planted {
+    pub const ALL: [Self; 16] = [
+        Self::InboxOff,
+        Self::PublishBeforeCommit,
+        Self::PollingById,
+        Self::SequenceAsInboxKey,
+        Self::AckBeforeCommit,
+        Self::NoTailGuard,
+        Self::ReadThenWriteStock,
+        Self::ReleaseOnExpiryByStock,
+        Self::NewGatewayKeyAtEachRetry,
+        Self::UnknownTakenForDeclined,
+        Self::PriceFromRequest,
+        Self::DeadlineByWorkerClock,
+        Self::IdempotencyKeyAfterCommit,
+        Self::GatewayBeforeCommit,
+        Self::LateReceipts,
+        Self::TwoReceiptsForOnePlace,
+    ];
+}

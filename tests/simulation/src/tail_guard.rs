@@ -1,0 +1,77 @@
+//! Finds out what the broker has forgotten (`workers/chassis/src/tail_guard.rs`): receipts are compared
+//! with the stream on every connection and now and then, by the same binary search.
+
+use crate::{
+    broker::{Seq, Stream},
+    database::Database,
+    facts::Millis,
+    planted::Planted,
+    steps::COMPARE_EVERY,
+    world::World,
+};
+
+impl World {
+    /// Sees that the connection is another one, and opens the gate once receipts and stream agree.
+    pub(crate) fn connect(&mut self, index: usize) -> bool {
+        if !self.reaches_broker() {
+            return false;
+        }
+        let (now, start) = (self.now(), self.broker.starts);
+        let replica = &mut self.replicas[index];
+        let service = replica.service;
+        if replica.connected_to != Some(start) && replica.gate {
+            replica.gate = false;
+            return true;
+        }
+        if replica.gate && now < replica.compared_at + COMPARE_EVERY {
+            return false;
+        }
+        replica.connected_to = Some(start);
+        replica.compared_at = now;
+        replica.gate = true;
+        if !self.is(Planted::NoTailGuard) {
+            let stream = self.broker.stream(service);
+            let db = self
+                .databases
+                .get_mut(&service)
+                .expect("each has a database");
+            compare(db, stream, now);
+        }
+        true
+    }
+}
+
+/// What is above the last place where both agree is pending again.
+fn compare(db: &mut Database, stream: &Stream, now: Millis) {
+    let Some((newest, _)) = db.receipts.last_key_value() else {
+        return;
+    };
+    let newest = *newest;
+    if newest <= stream.last && agrees(db, stream, newest) {
+        return;
+    }
+    let first = stream.messages.first_key_value().map_or(0, |(seq, _)| *seq);
+    let mut good = first - 1;
+    let mut bad = newest.min(stream.last) + 1;
+    while bad - good > 1 {
+        let middle = good + (bad - good) / 2;
+        match db.receipts.range(..=middle).next_back() {
+            Some((seq, _)) if *seq > good => {
+                if agrees(db, stream, *seq) {
+                    good = middle;
+                } else {
+                    bad = *seq;
+                }
+            }
+            _ => good = middle,
+        }
+    }
+    for id in db.receipts.split_off(&(good + 1)).into_values() {
+        db.pending.entry(id).or_insert(now.saturating_sub(2_000));
+    }
+}
+
+fn agrees(db: &Database, stream: &Stream, seq: Seq) -> bool {
+    let stored = stream.messages.get(&seq).map(|event| event.id);
+    stored == db.receipts.get(&seq).copied()
+}
