@@ -1,6 +1,9 @@
 //! The connection to NATS, with the settings that measurement asked for (research, nats.md §8).
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use async_nats::{Client, ConnectOptions, Event, connection::State, jetstream};
 use rand::RngExt as _;
@@ -88,6 +91,12 @@ impl Bus {
         })
     }
 
+    /// How often there was a connection. The client counts before it sends anything on a new one, so
+    /// whoever reads the same number twice has been on one connection in between.
+    pub(crate) fn connects(&self) -> u64 {
+        connects(&self.client)
+    }
+
     pub fn is_connected(&self) -> bool {
         self.client.connection_state() == State::Connected
     }
@@ -108,6 +117,10 @@ impl Bus {
             .timeout(ADMIN_TIMEOUT)
             .build(self.client.clone())
     }
+}
+
+pub(crate) fn connects(client: &Client) -> u64 {
+    client.statistics().connects.load(Ordering::Acquire)
 }
 
 /// The subjects under which a user gets its replies.

@@ -83,7 +83,7 @@ impl<S: Send + Sync + 'static> Harness<S> {
             .await
             .map_err(StartError::AtStart)?;
         // Never opened: what is committed stays in the outbox.
-        let (_, gate) = watch::channel(false);
+        let (_, gate) = watch::channel(0);
         let (relay, _) = Relay::new(bus, worker.service, gate, Arc::default());
         let engine = Arc::new(Engine {
             service: worker.service,

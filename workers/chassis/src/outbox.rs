@@ -24,7 +24,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{Bus, Failure, clock, failure};
+use crate::{Bus, Failure, bus::connects, clock, failure};
 
 /// An event as it waits to be published.
 #[derive(Clone, Debug, sqlx::FromRow)]
@@ -50,8 +50,8 @@ pub(crate) struct Receipt {
 /// Where the events of one transaction were stored.
 #[derive(Debug)]
 pub(crate) struct Published {
-    /// [`Bus::connections`] as they were published.
-    connections: u64,
+    /// [`Bus::connects`] as they were published.
+    connects: u64,
     receipts: Vec<Receipt>,
     /// The row of `outbox_pending` that is done with; none where events of it are still missing.
     settled: Option<Uuid>,
@@ -71,9 +71,9 @@ const SWEEP_MAX: i64 = 16;
 pub(crate) struct Relay {
     jetstream: jetstream::Context,
     service: Service,
-    /// Closed while the broker is away or its stream has not been compared with the receipts.
-    gate: watch::Receiver<bool>,
-    connections: watch::Receiver<u64>,
+    /// [`Bus::connects`] as the stream was last compared with the receipts. On any other connection the
+    /// gate is closed.
+    gate: watch::Receiver<u64>,
     receipts: mpsc::Sender<Published>,
     /// Rung when the stream does not take what it should: it may be gone.
     doubt: Arc<Notify>,
@@ -83,7 +83,7 @@ impl Relay {
     pub(crate) fn new(
         bus: &Bus,
         service: Service,
-        gate: watch::Receiver<bool>,
+        gate: watch::Receiver<u64>,
         doubt: Arc<Notify>,
     ) -> (Self, mpsc::Receiver<Published>) {
         let (receipts, received) = mpsc::channel(PUBLISHED_MAX * 4);
@@ -92,7 +92,6 @@ impl Relay {
                 jetstream: bus.publisher(),
                 service,
                 gate,
-                connections: bus.connections.clone(),
                 receipts,
                 doubt,
             },
@@ -101,7 +100,12 @@ impl Relay {
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        *self.gate.borrow() && self.jetstream.client().connection_state() == State::Connected
+        *self.gate.borrow() == self.connects()
+            && self.jetstream.client().connection_state() == State::Connected
+    }
+
+    fn connects(&self) -> u64 {
+        connects(&self.jetstream.client())
     }
 
     /// Publishes the events of a transaction that is committed. What cannot be published now stays
@@ -110,13 +114,13 @@ impl Relay {
         if !self.is_open() {
             return;
         }
-        let connections = *self.connections.borrow();
+        let connects = self.connects();
         let receipts = self.publish(&rows).await;
         let settled = (receipts.len() == rows.len()).then_some(pending);
         // The recorder outlives every relay but for the last moment of a shutdown; what it misses then
         // is published again, under the same id.
         let published = Published {
-            connections,
+            connects,
             receipts,
             settled,
         };
@@ -271,14 +275,14 @@ pub(crate) async fn record(
 pub(crate) async fn record_receipts(
     pool: PgPool,
     mut published: mpsc::Receiver<Published>,
-    connections: watch::Receiver<u64>,
+    current: impl Fn() -> u64,
 ) {
     let mut batch = Vec::new();
     let mut tick = interval(RECEIPTS_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while published.recv_many(&mut batch, PUBLISHED_MAX).await > 0 {
-        let current = *connections.borrow();
-        batch.retain(|it| it.connections == current);
+        let current = current();
+        batch.retain(|it| it.connects == current);
         let settled: Vec<Uuid> = batch.iter().filter_map(|it| it.settled).collect();
         let receipts = batch.drain(..).flat_map(|it| it.receipts).collect();
         let recorded =
@@ -321,9 +325,9 @@ pub(crate) async fn publish_pending(pool: &PgPool, relay: &Relay) -> Result<bool
     .bind(event_ids)
     .fetch_all(&mut *tx)
     .await?;
-    let connections = *relay.connections.borrow();
+    let connects = relay.connects();
     let receipts = relay.publish(&rows).await;
-    if *relay.connections.borrow() != connections {
+    if relay.connects() != connects {
         return Ok(false);
     }
     tracing::info!(
@@ -407,21 +411,20 @@ mod tests {
         .unwrap();
 
         let (receipts, received) = mpsc::channel(8);
-        let (_connections, connection) = watch::channel(2_u64);
-        for (connections, event_id) in [(0, before), (2, after)] {
+        for (connects, event_id) in [(1, before), (2, after)] {
             let receipt = Receipt {
                 event_id,
                 stream_seq: 8,
             };
             let published = Published {
-                connections,
+                connects,
                 receipts: vec![receipt],
                 settled: Some(event_id),
             };
             receipts.send(published).await.unwrap();
         }
         drop(receipts);
-        record_receipts(pool.clone(), received, connection).await;
+        record_receipts(pool.clone(), received, || 2).await;
 
         assert_eq!(pending(&pool).await, [before]);
         let recorded: Vec<(i64, Uuid)> =

@@ -32,7 +32,7 @@ pub(crate) async fn watch(
     bus: Bus,
     pool: PgPool,
     service: Service,
-    gate: watch::Sender<bool>,
+    gate: watch::Sender<u64>,
     doubt: Arc<Notify>,
     shutdown: CancellationToken,
 ) {
@@ -49,10 +49,10 @@ pub(crate) async fn watch(
                 if changed.is_err() {
                     return;
                 }
-                gate.send_replace(false);
             }
         }
         loop {
+            let connects = bus.connects();
             let compared = if bus.is_connected() {
                 tokio::select! {
                     () = shutdown.cancelled() => return,
@@ -66,12 +66,12 @@ pub(crate) async fn watch(
             };
             match compared {
                 Ok(_) => {
-                    connections.mark_unchanged();
-                    gate.send_replace(bus.is_connected());
+                    // On a connection that is newer by now the gate stays closed, and we are told of it.
+                    gate.send_replace(connects);
                     break;
                 }
                 Err(error) => {
-                    gate.send_replace(false);
+                    gate.send_replace(0);
                     tracing::debug!(
                         worker = service.name(),
                         error = failure::chain(&error),

@@ -246,7 +246,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
             .await
             .map_err(StartError::AtStart)?;
 
-        let (open_gate, gate) = watch::channel(false);
+        let (open_gate, gate) = watch::channel(0);
         let doubt = Arc::new(Notify::new());
         let (relay, receipts) = Relay::new(&bus, service, gate, Arc::clone(&doubt));
         let tasks = TaskTracker::new();
@@ -272,11 +272,10 @@ impl<S: Send + Sync + 'static> Worker<S> {
                 .await
                 .map_err(StartError::AtStart)?;
         }
-        let recorder = tasks_of_their_own(outbox::record_receipts(
-            pool.clone(),
-            receipts,
-            bus.connections.clone(),
-        ));
+        let recorder = tasks_of_their_own(outbox::record_receipts(pool.clone(), receipts, {
+            let bus = bus.clone();
+            move || bus.connects()
+        }));
         tasks.spawn(tail_guard::watch(
             bus.clone(),
             pool.clone(),
