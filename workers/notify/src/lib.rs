@@ -18,7 +18,7 @@ use std::{sync::Arc, time::Duration};
 use shopzen_chassis::{Worker, queue};
 use shopzen_contracts::{
     Service,
-    notify::ListMails,
+    notify::{AuditMails, ListMails},
     orders::{OrderCancelled, OrderConfirmed, OrderRejected},
 };
 
@@ -54,6 +54,7 @@ pub fn worker(config: Config) -> Worker<Notify> {
         .on_event::<OrderRejected, _>(events::on_order_rejected)
         .on_event::<OrderCancelled, _>(events::on_order_cancelled)
         .answer::<ListMails, _>(queries::list_mails)
+        .answer::<AuditMails, _>(queries::audit_mails)
         .every("send mails", SEND_EVERY, sending::send_due)
         .drain(received, sending::record)
 }

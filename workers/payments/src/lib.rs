@@ -14,6 +14,7 @@ mod config;
 pub mod domain;
 mod events;
 mod gateway;
+mod queries;
 mod store;
 
 use std::{sync::Arc, time::Duration};
@@ -22,6 +23,7 @@ use shopzen_chassis::{Worker, queue};
 use shopzen_contracts::{
     Service,
     orders::{OrderCancelled, OrderConfirmed, OrderPlaced, OrderRejected},
+    payments::{AuditLedger, AuditPayments},
     stock::StockReserved,
 };
 
@@ -57,6 +59,8 @@ pub fn worker(config: &Config) -> Worker<Payments> {
     .on_event::<OrderConfirmed, _>(events::on_order_confirmed)
     .on_event::<OrderRejected, _>(events::on_order_rejected)
     .on_event::<OrderCancelled, _>(events::on_order_cancelled)
+    .answer::<AuditPayments, _>(queries::audit)
+    .answer::<AuditLedger, _>(queries::audit_ledger)
     .drain(received, answers::record)
     .every(
         "look again at attempts",
