@@ -60,7 +60,7 @@ impl Books {
     pub fn at(url: &str) -> Result<Self, AuditError> {
         let client = Client::builder().no_proxy().timeout(TIMEOUT).build();
         Ok(Self {
-            client: client.map_err(unreadable)?,
+            client: client.map_err(|error| unreadable(&error))?,
             url: url.to_owned(),
         })
     }
@@ -100,12 +100,14 @@ impl Books {
         query: &[(&str, &str)],
     ) -> Result<T, AuditError> {
         let request = self.client.get(format!("{}{path}", self.url)).query(query);
-        let answer = request.send().await.map_err(unreadable)?;
-        let answer = answer.error_for_status().map_err(unreadable)?;
-        answer.json().await.map_err(unreadable)
+        let answer = request.send().await.map_err(|error| unreadable(&error))?;
+        let answer = answer
+            .error_for_status()
+            .map_err(|error| unreadable(&error))?;
+        answer.json().await.map_err(|error| unreadable(&error))
     }
 }
 
-fn unreadable(error: reqwest::Error) -> AuditError {
-    AuditError::Books(crate::exit::with_causes(&error))
+fn unreadable(error: &reqwest::Error) -> AuditError {
+    AuditError::Books(crate::exit::with_causes(error))
 }

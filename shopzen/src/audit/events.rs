@@ -15,7 +15,7 @@ use super::{About, AuditError, Invariant, Sources, Thoroughness, Violation, sour
 /// An event that is still not handled after so long, by somebody who has handled newer ones meanwhile, is
 /// lost. Longer than the broker waits for an acknowledgement (30 s) and than the longest pause after a
 /// failure.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Unhandled events that are watched; more are found again by the next pass.
 const WATCHED_MAX: usize = 1_000;
 /// Events that one round looks at, of each service and on each of its two ways.
