@@ -14,18 +14,18 @@ use crate::{
         GetProduct, ImportProducts, ListCategories, ListProducts, ProductChanged, Suggest,
         UpsertProduct,
     },
-    notify::{ListMails, MailSent},
+    notify::{AuditMails, ListMails, MailSent},
     orders::{
-        CancelOrder, GetOrder, GetProgress, ListOrders, OrderCancelled, OrderConfirmed,
-        OrderPlaced, OrderRejected, OrdersProgressed, PlaceOrder,
+        AuditAnswers, AuditDeadlines, AuditOrders, CancelOrder, GetOrder, GetProgress, ListOrders,
+        OrderCancelled, OrderConfirmed, OrderPlaced, OrderRejected, OrdersProgressed, PlaceOrder,
     },
     payments::{
-        PaymentActionRequired, PaymentAuthorised, PaymentCaptureFailed, PaymentCaptured,
-        PaymentDeclined, PaymentRefunded, PaymentUnknown, PaymentVoided,
+        AuditLedger, AuditPayments, PaymentActionRequired, PaymentAuthorised, PaymentCaptureFailed,
+        PaymentCaptured, PaymentDeclined, PaymentRefunded, PaymentUnknown, PaymentVoided,
     },
     stock::{
-        AdjustStock, GetLevels, ImportLevels, LevelsChanged, ListMovements, StockAllocated,
-        StockRejected, StockReleased, StockReserved,
+        AdjustStock, AuditLevels, AuditReservations, GetLevels, ImportLevels, LevelsChanged,
+        ListMovements, StockAllocated, StockRejected, StockReleased, StockReserved,
     },
 };
 
@@ -91,6 +91,9 @@ pub fn messages() -> Vec<Message> {
         query::<GetOrder>(),
         query::<ListOrders>(),
         query::<GetProgress>(),
+        query::<AuditOrders>(),
+        query::<AuditDeadlines>(),
+        query::<AuditAnswers>(),
         event::<OrderPlaced>(),
         event::<OrderConfirmed>(),
         event::<OrderRejected>(),
@@ -98,6 +101,8 @@ pub fn messages() -> Vec<Message> {
         notice::<OrdersProgressed>(),
         query::<GetLevels>(),
         query::<ListMovements>(),
+        query::<AuditLevels>(),
+        query::<AuditReservations>(),
         command::<AdjustStock>(),
         command::<ImportLevels>(),
         event::<StockReserved>(),
@@ -105,6 +110,8 @@ pub fn messages() -> Vec<Message> {
         event::<StockAllocated>(),
         event::<StockReleased>(),
         event::<LevelsChanged>(),
+        query::<AuditPayments>(),
+        query::<AuditLedger>(),
         event::<PaymentAuthorised>(),
         event::<PaymentDeclined>(),
         event::<PaymentActionRequired>(),
@@ -114,6 +121,7 @@ pub fn messages() -> Vec<Message> {
         event::<PaymentVoided>(),
         event::<PaymentRefunded>(),
         query::<ListMails>(),
+        query::<AuditMails>(),
         event::<MailSent>(),
     ]
 }

@@ -12,6 +12,7 @@ mod money;
 mod problem;
 mod quantity;
 
+pub mod audit;
 pub mod auth;
 pub mod catalog;
 pub mod catalogue;

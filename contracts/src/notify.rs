@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Event, OrderId, Query};
+use crate::{Event, OrderId, Query, audit::OrderSpan};
 
 /// One message per order and kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -71,4 +71,30 @@ pub struct Mail {
 impl Query for ListMails {
     const SUBJECT: &'static str = "shop.qry.notify.v1.mails";
     type Reply = Mails;
+}
+
+/// Which mails there are about some orders, for an audit.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct AuditMails(pub OrderSpan);
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct AuditedMails {
+    /// In the order of their orders' ids.
+    pub items: Vec<MailFacts>,
+    /// The last id of a full page.
+    pub next: Option<OrderId>,
+}
+
+/// The mails about one order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MailFacts {
+    pub order_id: OrderId,
+    /// One for each mail.
+    pub kinds: Vec<MailKind>,
+}
+
+impl Query for AuditMails {
+    const SUBJECT: &'static str = "shop.qry.notify.v1.audit_mails";
+    type Reply = AuditedMails;
 }

@@ -5,9 +5,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use std::collections::BTreeMap;
+
 use crate::{
-    Command, Event, Money, Notice, OrderId, Quantity, Query, Sku, payments::PaymentStatus,
-    stock::Shortage,
+    Command, Event, Money, Notice, OrderId, Quantity, Query, Sku, audit::OrderSpan,
+    payments::PaymentStatus, stock::Shortage,
 };
 
 /// Buys. The body of `POST /api/v1/orders`.
@@ -385,4 +387,115 @@ pub struct TimelineEntry {
     pub cause: Option<Uuid>,
     /// How many times it was handed to the broker.
     pub attempt: i32,
+}
+
+/// What the orders worker knows of some orders, for an audit.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct AuditOrders(pub OrderSpan);
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct AuditedOrders {
+    /// In the order of their ids.
+    pub items: Vec<OrderFacts>,
+    /// The last id of a full page.
+    pub next: Option<OrderId>,
+}
+
+/// An order, as far as an audit has to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OrderFacts {
+    pub id: OrderId,
+    pub total: Money,
+    /// What was ordered, by SKU.
+    pub quantities: BTreeMap<Sku, i64>,
+    /// Where it stands.
+    pub now: OrderStep,
+    /// How it came there, from the beginning.
+    pub steps: Vec<OrderStep>,
+}
+
+/// One line of an order's history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OrderStep {
+    pub version: i64,
+    pub status: OrderStatus,
+    pub reason: Option<EndReason>,
+    pub payment_status: PaymentStatus,
+}
+
+impl Query for AuditOrders {
+    const SUBJECT: &'static str = "shop.qry.orders.v1.audit";
+    type Reply = AuditedOrders;
+}
+
+/// Orders that should have ended by now.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AuditDeadlines {}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct AuditedDeadlines {
+    /// The longest overdue first; at most [`AuditedDeadlines::ITEMS_MAX`].
+    pub items: Vec<OverdueOrder>,
+}
+
+impl AuditedDeadlines {
+    pub const ITEMS_MAX: usize = 100;
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OverdueOrder {
+    pub id: OrderId,
+    /// By the database's clock.
+    pub overdue_s: i64,
+}
+
+impl Query for AuditDeadlines {
+    const SUBJECT: &'static str = "shop.qry.orders.v1.audit_deadlines";
+    type Reply = AuditedDeadlines;
+}
+
+/// Whether what was answered to who placed orders is true: looks at some of the answers that are kept
+/// under their `Idempotency-Key`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AuditAnswers {
+    /// The `next` of the page before.
+    pub after: Option<AnswerKey>,
+    /// 1 to [`AuditAnswers::ANSWERS_MAX`].
+    pub limit: u32,
+}
+
+impl AuditAnswers {
+    pub const ANSWERS_MAX: u32 = 1_000;
+}
+
+/// Under what an answer is kept: who asked, and the key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct AnswerKey {
+    pub scope: String,
+    pub key: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct AuditedAnswers {
+    /// Those that are not true any more.
+    pub items: Vec<WrongAnswer>,
+    pub next: Option<AnswerKey>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WrongAnswer {
+    pub answer: AnswerKey,
+    pub order_id: Option<OrderId>,
+    /// What was answered.
+    pub total_minor: Option<i64>,
+    /// What the order comes to; None where there is no such order.
+    pub order_total_minor: Option<i64>,
+}
+
+impl Query for AuditAnswers {
+    const SUBJECT: &'static str = "shop.qry.orders.v1.audit_answers";
+    type Reply = AuditedAnswers;
 }

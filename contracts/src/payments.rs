@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Event, Money, OrderId};
+use crate::{Event, Money, OrderId, Query, audit::OrderSpan};
 
 /// Where the payment of an order stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -119,3 +119,85 @@ pub struct PaymentRefunded {
     pub amount: Money,
 }
 about_an_order!(PaymentRefunded, "shop.evt.payments.v1.refunded");
+
+/// What the payments worker knows of some orders, for an audit.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct AuditPayments(pub OrderSpan);
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct AuditedPayments {
+    /// In the order of their orders' ids.
+    pub items: Vec<PaymentFacts>,
+    /// The last id of a full page.
+    pub next: Option<OrderId>,
+}
+
+/// A payment with its attempts and its lines of the ledger, all as of one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PaymentFacts {
+    pub order_id: OrderId,
+    /// The state in its own table; None where there are attempts or transfers, but no payment.
+    pub state: Option<String>,
+    /// None while it is not known.
+    pub amount_minor: Option<i64>,
+    pub currency: Option<String>,
+    pub gateway: Option<String>,
+    /// The gateway's name for the money.
+    pub charge: Option<String>,
+    pub attempts: Vec<AttemptFacts>,
+    /// By the ledger.
+    pub captured_minor: i64,
+    pub refunded_minor: i64,
+    /// Of the ledger's lines; None where there are none.
+    pub booked_in: Option<String>,
+}
+
+/// One operation at a gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AttemptFacts {
+    /// `authorise`, `capture`, `void` or `refund`.
+    pub kind: String,
+    pub state: String,
+    pub amount_minor: i64,
+    /// It is being found out what became of it.
+    pub open: bool,
+}
+
+impl Query for AuditPayments {
+    const SUBJECT: &'static str = "shop.qry.payments.v1.audit";
+    type Reply = AuditedPayments;
+}
+
+/// Whether payments, attempts and ledger agree, for an audit. All are looked at.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AuditLedger {}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct AuditedLedger {
+    /// Orders whose rows do not agree; at most [`AuditedLedger::ODD_MAX`].
+    pub odd: Vec<OrderId>,
+    /// By gateway and currency.
+    pub totals: Vec<LedgerTotal>,
+}
+
+impl AuditedLedger {
+    pub const ODD_MAX: usize = 100;
+}
+
+/// What the ledger says of one currency, and what gateways are being asked for at that moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LedgerTotal {
+    pub currency: String,
+    pub captured_minor: i64,
+    pub refunded_minor: i64,
+    /// Of captures and refunds whose outcome is not recorded.
+    pub capturing_minor: i64,
+    pub refunding_minor: i64,
+}
+
+impl Query for AuditLedger {
+    const SUBJECT: &'static str = "shop.qry.payments.v1.audit_ledger";
+    type Reply = AuditedLedger;
+}

@@ -4,7 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Command, Event, OrderId, Quantity, Query, Sku};
+use std::collections::BTreeMap;
+
+use crate::{Command, Event, OrderId, Quantity, Query, Sku, audit::OrderSpan};
 
 /// The one location there is for now.
 pub const MAIN_LOCATION: &str = "main";
@@ -260,4 +262,72 @@ impl MovementKind {
 impl Query for ListMovements {
     const SUBJECT: &'static str = "shop.qry.stock.v1.movements";
     type Reply = Movements;
+}
+
+/// Levels that do not add up, for an audit. All are looked at.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AuditLevels {}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct AuditedLevels {
+    /// At most [`AuditedLevels::ITEMS_MAX`].
+    pub items: Vec<LevelFacts>,
+}
+
+impl AuditedLevels {
+    pub const ITEMS_MAX: usize = 100;
+}
+
+/// A level beside the sums it must be equal to, all as of one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LevelFacts {
+    pub sku: String,
+    pub location: String,
+    /// None where there are movements or reservations, but no level.
+    pub level: Option<Counts>,
+    /// The sum of its movements.
+    pub moved: Counts,
+    /// What orders hold: reserved and allocated.
+    pub held_reserved: i64,
+    pub held_allocated: i64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Counts {
+    pub on_hand: i64,
+    pub reserved: i64,
+    pub allocated: i64,
+}
+
+impl Query for AuditLevels {
+    const SUBJECT: &'static str = "shop.qry.stock.v1.audit_levels";
+    type Reply = AuditedLevels;
+}
+
+/// What is held for some orders, for an audit.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct AuditReservations(pub OrderSpan);
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct AuditedReservations {
+    /// In the order of their orders' ids.
+    pub items: Vec<ReservationFacts>,
+    /// The last id of a full page.
+    pub next: Option<OrderId>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReservationFacts {
+    pub order_id: OrderId,
+    /// `reserved`, `rejected`, `allocated` or `ended`.
+    pub state: String,
+    /// What is held or was, by SKU.
+    pub quantities: BTreeMap<String, i64>,
+}
+
+impl Query for AuditReservations {
+    const SUBJECT: &'static str = "shop.qry.stock.v1.audit_reservations";
+    type Reply = AuditedReservations;
 }

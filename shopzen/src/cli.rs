@@ -42,7 +42,7 @@ pub enum Command {
     Doctor,
     /// Run one role, several, or all in this process
     Run {
-        /// auth, catalog, orders, stock, payments, notify, edge; several with commas; or all
+        /// auth, catalog, orders, stock, payments, notify, edge, audit; several with commas; or all
         #[arg(required = true, value_parser = Role::parse_list)]
         roles: Vec<Vec<Role>>,
         /// Write there at which port this process is asked how it is
@@ -78,6 +78,12 @@ pub enum Command {
     DeadLetters {
         #[command(subcommand)]
         action: DeadLettersAction,
+    },
+    /// Check whether what must always be true is true; exit with 1 where it is not
+    Audit {
+        /// Go on, and say each change
+        #[arg(long)]
+        watch: bool,
     },
     /// Measure a running shop
     Bench(BenchArgs),

@@ -8,6 +8,8 @@ use serde_json::json;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     Ok,
+    /// Everything was looked at, and something is broken. Not of sysexits(3).
+    Broken,
     /// The command was not understood, or its input is wrong.
     Usage,
     /// A server or a program that is needed is not there.
@@ -24,6 +26,7 @@ impl Exit {
     pub fn code(self) -> u8 {
         match self {
             Self::Ok => 0,
+            Self::Broken => 1,
             Self::Usage => 64,
             Self::Unavailable => 69,
             Self::Software => 70,

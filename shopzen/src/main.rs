@@ -5,6 +5,7 @@
     reason = "a program has no outside: `pub` means for other modules"
 )]
 
+mod audit;
 mod bench;
 mod cli;
 mod commands;
@@ -83,6 +84,7 @@ async fn run(cli: Cli, terminal: &Terminal) -> Result<(), Failure> {
         Command::DeadLetters { action } => {
             commands::dead_letters::dead_letters(action, &options, terminal).await
         }
+        Command::Audit { watch } => commands::audit::audit(watch, &options, terminal).await,
         Command::Bench(args) => bench::run(args, &options, terminal).await,
     }
 }

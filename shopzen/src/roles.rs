@@ -1,7 +1,8 @@
-//! The roles a process can have: the six workers and the edge.
+//! The roles a process can have: the six workers, the edge, and the audit.
 
 use std::fmt;
 
+use shopzen_chassis::Description;
 use shopzen_contracts::Service;
 
 /// Part of the shop that can run in a process of its own.
@@ -9,6 +10,8 @@ use shopzen_contracts::Service;
 pub enum Role {
     Worker(Service),
     Edge,
+    /// Looks all the time whether what must be true is true.
+    Audit,
 }
 
 impl Role {
@@ -17,7 +20,7 @@ impl Role {
         Service::ALL
             .into_iter()
             .map(Self::Worker)
-            .chain([Self::Edge])
+            .chain([Self::Edge, Self::Audit])
             .collect()
     }
 
@@ -25,6 +28,7 @@ impl Role {
         match self {
             Self::Worker(service) => service.name(),
             Self::Edge => "edge",
+            Self::Audit => "audit",
         }
     }
 
@@ -56,9 +60,21 @@ impl fmt::Display for Role {
     }
 }
 
+/// What each worker says it listens to.
+pub fn descriptions() -> [Description; 6] {
+    [
+        shopzen_auth::worker(shopzen_auth::Config::default()).describe(),
+        shopzen_catalog::worker(shopzen_catalog::Config::default()).describe(),
+        shopzen_orders::worker(shopzen_orders::Config::default()).describe(),
+        shopzen_stock::worker(&shopzen_stock::Config::default()).describe(),
+        shopzen_payments::worker(&shopzen_payments::Config::default()).describe(),
+        shopzen_notify::worker(shopzen_notify::Config::default()).describe(),
+    ]
+}
+
 /// The users of account SHOP in `nats/server.conf`: one for each role, and one for commands.
-pub const NATS_USERS: [&str; 8] = [
-    "auth", "catalog", "orders", "stock", "payments", "notify", "edge", OPERATOR,
+pub const NATS_USERS: [&str; 9] = [
+    "auth", "catalog", "orders", "stock", "payments", "notify", "edge", "audit", OPERATOR,
 ];
 
 /// Who the operator's commands are.
@@ -92,7 +108,7 @@ mod tests {
 
     #[test]
     fn roles_are_named_one_by_one_or_all_at_once() {
-        assert_eq!(Role::parse_list("all").unwrap().len(), 7);
+        assert_eq!(Role::parse_list("all").unwrap().len(), 8);
         assert_eq!(
             Role::parse_list("orders, edge").unwrap(),
             [Role::Worker(Service::Orders), Role::Edge]

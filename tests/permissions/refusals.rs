@@ -79,7 +79,7 @@ fn may_publish(role: Role, subject: &str) -> bool {
     let tokens: Vec<&str> = subject.split('.').collect();
     match role {
         Role::Worker(service) => worker_may_publish(service, &tokens),
-        Role::Edge => false,
+        Role::Edge | Role::Audit => false,
         Role::Operator => match tokens.as_slice() {
             ["$SRV", ..] => true,
             ["$JS", "API", "STREAM", "INFO" | "CREATE" | "UPDATE", stream] => Service::ALL
@@ -94,7 +94,8 @@ fn worker_may_publish(service: Service, tokens: &[&str]) -> bool {
     match tokens {
         ["shop", "evt" | "pub", owner, ..] => service.name() == *owner,
         ["$JS", "API", "STREAM", "INFO" | "CREATE", stream]
-        | ["$JS", "API", "STREAM", "MSG", "GET", stream] => service.stream() == *stream,
+        | ["$JS", "API", "STREAM", "MSG", "GET", stream]
+        | ["$JS", "API", "DIRECT", "GET", stream] => service.stream() == *stream,
         ["$JS", "API", "CONSUMER", "CREATE", stream, durable]
         | ["$JS", "API", "CONSUMER", "MSG", "NEXT", stream, durable]
         | ["$JS", "ACK", stream, durable, _, _, _, _, _]

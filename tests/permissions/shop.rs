@@ -8,14 +8,16 @@ use shopzen_chassis::{AskError, Asker, Asking, Bus, Process, Secret, Worker, str
 use shopzen_contracts::Notice;
 use shopzen_contracts::{
     Currency, Money, OrderId, Quantity, Service, Sku, Slug,
+    audit::OrderSpan,
     auth::IssueToken,
     catalog::{ImportProducts, ProductInput, VariantInput},
-    notify::ListMails,
+    notify::{AuditMails, ListMails},
     orders::{
-        AcceptedOrder, Address, GetOrder, OnShortage, OrderLineInput, OrderStatus,
-        OrdersProgressed, PaymentInput, PlaceOrder,
+        AcceptedOrder, Address, AuditAnswers, AuditDeadlines, AuditOrders, GetOrder, OnShortage,
+        OrderLineInput, OrderStatus, OrdersProgressed, PaymentInput, PlaceOrder,
     },
-    stock::{FeedLevel, ImportLevels},
+    payments::{AuditLedger, AuditPayments},
+    stock::{AuditLevels, AuditReservations, FeedLevel, ImportLevels},
 };
 use shopzen_test_servers::servers;
 use shopzen_tests::roles::Role;
@@ -287,6 +289,53 @@ async fn until_told(edge: &Asker, order_id: OrderId, wanted: &[(&str, &str)]) {
     .await;
 }
 
+/// Asks every worker what became of its events, and some what an audit asks of them.
+async fn ask_as_audits_do(asker: &Asker, id: OrderId) {
+    let asking = Asking::default();
+    let span = OrderSpan {
+        ids: vec![id],
+        ..OrderSpan::default()
+    };
+    let orders = asker.query(&AuditOrders(span.clone()), &asking).await;
+    assert_eq!(orders.unwrap().items.len(), 1);
+    let payments = asker.query(&AuditPayments(span.clone()), &asking).await;
+    assert_eq!(payments.unwrap().items[0].captured_minor, 4_998);
+    let goods = asker.query(&AuditReservations(span.clone()), &asking).await;
+    assert_eq!(goods.unwrap().items[0].state, "allocated");
+    let mails = asker.query(&AuditMails(span), &asking).await;
+    assert_eq!(mails.unwrap().items[0].kinds.len(), 1);
+    let levels = asker.query(&AuditLevels {}, &asking).await.unwrap();
+    assert!(levels.items.is_empty(), "{levels:?}");
+    let ledger = asker.query(&AuditLedger {}, &asking).await.unwrap();
+    assert!(ledger.odd.is_empty(), "{ledger:?}");
+    assert_eq!(ledger.totals[0].captured_minor, 4_998);
+    let late = asker.query(&AuditDeadlines {}, &asking).await.unwrap();
+    assert!(late.items.is_empty(), "{late:?}");
+    let after = None;
+    let answers = asker
+        .query(&AuditAnswers { after, limit: 9 }, &asking)
+        .await;
+    assert!(answers.unwrap().items.is_empty());
+    for service in Service::ALL {
+        let published = asker.published(service, (None, None), 100, &asking).await;
+        let ids: Vec<Uuid> = published
+            .unwrap()
+            .items
+            .iter()
+            .map(|event| event.event_id)
+            .collect();
+        let strays = asker.strays(service, 0, 2, &asking).await.unwrap();
+        assert!(strays.items.is_empty(), "{strays:?}");
+        assert_eq!(strays.more, ids.len() > 2);
+        assert_eq!(strays.seen_to, u64::try_from(ids.len().min(2)).unwrap());
+        if !ids.is_empty() {
+            // Nobody follows itself.
+            let handled = asker.handled(service, ids.clone(), &asking).await.unwrap();
+            assert_eq!(handled.missing, ids);
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_whole_checkout_needs_no_more_than_these_rights() {
     let broker = Broker::start().await;
@@ -346,6 +395,12 @@ async fn a_whole_checkout_needs_no_more_than_these_rights() {
             .raw(&ping, "".into(), &Asking::default())
             .await
             .unwrap();
+    }
+
+    // Whoever audits may ask what audits ask.
+    let audit = Asker::new(broker.bus(Role::Audit).await);
+    for asker in [&audit, &operator] {
+        ask_as_audits_do(asker, id).await;
     }
 
     // A second start compares what was published with what the streams have.

@@ -38,11 +38,16 @@ fn may_publish(role: Role) -> Vec<Right> {
         let (name, stream) = (service.name(), service.stream());
         rights.push(right(format!("shop.evt.{name}.>"), "its facts"));
         rights.push(right(format!("shop.pub.{name}.>"), "its hints"));
-        for call in ["INFO", "CREATE", "MSG.GET"] {
-            let subject = format!("$JS.API.STREAM.{call}.{stream}");
+        for call in [
+            "STREAM.INFO",
+            "STREAM.CREATE",
+            "STREAM.MSG.GET",
+            "DIRECT.GET",
+        ] {
+            let subject = format!("$JS.API.{call}.{stream}");
             rights.push(right(
                 subject,
-                "its own stream: find or create it, compare its tail",
+                "its own stream: find or create it, compare its tail, read it for audits",
             ));
         }
         let consumers = || {
@@ -196,14 +201,19 @@ fn every_request_is_answered_by_its_owner_and_made_by_somebody() {
 /// The lists of `Role::asks` are kept by hand; the sources are what is true.
 #[test]
 fn edge_and_operator_may_ask_what_they_ask() {
-    for (role, folder) in [
-        (Role::Edge, "edge/src"),
-        (Role::Operator, "shopzen/src/commands"),
+    for (role, folders) in [
+        (Role::Edge, &["edge/src"][..]),
+        (Role::Audit, &["shopzen/src/audit"]),
+        (
+            Role::Operator,
+            &["shopzen/src/commands", "shopzen/src/audit"],
+        ),
     ] {
-        let sources: Vec<String> = tree::files_below(folder)
+        let sources: Vec<String> = folders
             .iter()
+            .flat_map(|folder| tree::files_below(folder))
             .filter(|file| tree::is_a("rs", file))
-            .map(|file| tree::read(file))
+            .map(|file| tree::read(&file))
             .collect();
         let asks = role.asks();
         for message in catalogue::messages() {
@@ -217,7 +227,7 @@ fn edge_and_operator_may_ask_what_they_ask() {
             assert_eq!(
                 may_ask,
                 is_named,
-                "{role} may ask {}, {folder} names {}: make Role::asks agree",
+                "{role} may ask {}, {folders:?} name {}: make Role::asks agree",
                 message.subject,
                 message.body.name()
             );

@@ -7,9 +7,16 @@ use shopzen_contracts::{
     Command, Event, Notice, Query, Service,
     auth::{GetKeys, IssueToken},
     catalog::{GetProduct, ImportProducts, ListCategories, ListProducts, Suggest, UpsertProduct},
-    notify::ListMails,
-    orders::{CancelOrder, GetOrder, GetProgress, ListOrders, OrdersProgressed, PlaceOrder},
-    stock::{AdjustStock, GetLevels, ImportLevels, LevelsChanged, ListMovements},
+    notify::{AuditMails, ListMails},
+    orders::{
+        AuditAnswers, AuditDeadlines, AuditOrders, CancelOrder, GetOrder, GetProgress, ListOrders,
+        OrdersProgressed, PlaceOrder,
+    },
+    payments::{AuditLedger, AuditPayments},
+    stock::{
+        AdjustStock, AuditLevels, AuditReservations, GetLevels, ImportLevels, LevelsChanged,
+        ListMovements,
+    },
 };
 
 /// Who signs in to NATS: a user of `nats/server.conf`.
@@ -17,6 +24,8 @@ use shopzen_contracts::{
 pub enum Role {
     Worker(Service),
     Edge,
+    /// The audit that runs all the time.
+    Audit,
     /// The operator's commands.
     Operator,
 }
@@ -24,13 +33,16 @@ pub enum Role {
 impl Role {
     pub fn all() -> Vec<Self> {
         let workers = Service::ALL.into_iter().map(Self::Worker);
-        workers.chain([Self::Edge, Self::Operator]).collect()
+        workers
+            .chain([Self::Edge, Self::Audit, Self::Operator])
+            .collect()
     }
 
     pub const fn name(self) -> &'static str {
         match self {
             Self::Worker(service) => service.name(),
             Self::Edge => "edge",
+            Self::Audit => "audit",
             Self::Operator => "operator",
         }
     }
@@ -58,6 +70,10 @@ impl Role {
             .into_iter()
             .chain(Service::ALL.into_iter().map(history))
             .collect(),
+            Self::Audit => of_audits()
+                .into_iter()
+                .chain(Service::ALL.into_iter().flat_map(of_events))
+                .collect(),
             Self::Operator => owned(&[
                 IssueToken::SUBJECT,
                 ListProducts::SUBJECT,
@@ -67,6 +83,7 @@ impl Role {
                 ListMails::SUBJECT,
             ])
             .into_iter()
+            .chain(of_audits())
             .chain(Service::ALL.into_iter().flat_map(of_every_worker))
             .collect(),
         }
@@ -75,7 +92,7 @@ impl Role {
     /// What it listens to as it passes by, to look again sooner.
     pub fn overhears(self) -> Vec<String> {
         match self {
-            Self::Worker(_) | Self::Operator => Vec::new(),
+            Self::Worker(_) | Self::Audit | Self::Operator => Vec::new(),
             Self::Edge => vec![
                 OrdersProgressed::SUBJECT.to_owned(),
                 format!("{}.*", LevelsChanged::SUBJECT),
@@ -101,6 +118,31 @@ fn history(service: Service) -> String {
     format!("shop.qry.{}.v1.history", service.name())
 }
 
+/// What an audit asks: of one worker each.
+fn of_audits() -> Vec<String> {
+    owned(&[
+        AuditOrders::SUBJECT,
+        AuditDeadlines::SUBJECT,
+        AuditAnswers::SUBJECT,
+        AuditLevels::SUBJECT,
+        AuditReservations::SUBJECT,
+        AuditPayments::SUBJECT,
+        AuditLedger::SUBJECT,
+        AuditMails::SUBJECT,
+    ])
+}
+
+/// What an audit asks every worker: what became of its events.
+fn of_events(service: Service) -> Vec<String> {
+    let name = service.name();
+    vec![
+        history(service),
+        format!("shop.qry.{name}.v1.published"),
+        format!("shop.qry.{name}.v1.handled"),
+        format!("shop.qry.{name}.v1.strays"),
+    ]
+}
+
 /// What every worker answers besides its own: the chassis does.
 pub fn of_every_worker(service: Service) -> Vec<String> {
     let name = service.name();
@@ -109,6 +151,9 @@ pub fn of_every_worker(service: Service) -> Vec<String> {
         format!("shop.qry.{name}.v1.dead_letters"),
         format!("shop.cmd.{name}.v1.replay_dead_letter"),
         format!("shop.cmd.{name}.v1.drop_dead_letter"),
+        format!("shop.qry.{name}.v1.published"),
+        format!("shop.qry.{name}.v1.handled"),
+        format!("shop.qry.{name}.v1.strays"),
     ]
 }
 

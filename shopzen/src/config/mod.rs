@@ -40,6 +40,7 @@ pub struct Config {
     pub payments: RoleConfig<shopzen_payments::Config>,
     pub notify: RoleConfig<shopzen_notify::Config>,
     pub edge: RoleConfig<NoMore>,
+    pub audit: RoleConfig<NoMore>,
     pub operator: RoleConfig<NoMore>,
 }
 
@@ -122,6 +123,7 @@ impl Default for Config {
             payments: RoleConfig::of("payments"),
             notify: RoleConfig::of("notify"),
             edge: RoleConfig::of("edge"),
+            audit: RoleConfig::of("audit"),
             operator: RoleConfig::of(OPERATOR),
         }
     }
@@ -150,6 +152,7 @@ impl Config {
             Role::Worker(Service::Payments) => self.login_of(&self.payments),
             Role::Worker(Service::Notify) => self.login_of(&self.notify),
             Role::Edge => self.login_of(&self.edge),
+            Role::Audit => self.login_of(&self.audit),
         }
     }
 

@@ -1,5 +1,7 @@
 //! A few thousand schedules, fixed ones and fresh ones; the planted bugs; and what was once wrong.
 
+// Lists stand there as they were printed.
+#[rustfmt::skip]
 mod reproductions;
 
 use std::time::{SystemTime, UNIX_EPOCH};

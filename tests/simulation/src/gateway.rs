@@ -255,6 +255,8 @@ pub(crate) struct Call {
     /// The caller has not given up.
     pub(crate) is_awaited: bool,
     pub(crate) is_on_wire: bool,
+    /// When it arrives, where it is late.
+    pub(crate) arrives_at: Option<Millis>,
 }
 
 /// What becomes of a request and its answer.
@@ -265,6 +267,8 @@ pub enum Fate {
     AnswerLost,
     /// Lost on its way there.
     RequestLost,
+    /// So long on its way that its caller has given up, and others have asked what became of it.
+    Late,
     /// Carried out much later.
     Slow,
     /// The gateway's mishap: it says nothing of use and has done nothing.

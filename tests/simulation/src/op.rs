@@ -107,6 +107,7 @@ impl Op {
                 Fate::Answered => None,
                 Fate::AnswerLost => Some("gateway answer lost"),
                 Fate::RequestLost => Some("gateway request lost"),
+                Fate::Late => Some("gateway request late"),
                 Fate::Slow => Some("gateway slow"),
                 Fate::Mishap => Some("gateway mishap"),
                 Fate::TurnedAway => Some("gateway turned away"),
@@ -129,9 +130,10 @@ const CARDS: [Card; 8] = [
     Card::NotCapturable,
     Card::Foreign,
 ];
-const FATES: [Fate; 5] = [
+const FATES: [Fate; 6] = [
     Fate::AnswerLost,
     Fate::RequestLost,
+    Fate::Late,
     Fate::Slow,
     Fate::Mishap,
     Fate::TurnedAway,

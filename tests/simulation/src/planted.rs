@@ -39,6 +39,10 @@ pub enum Planted {
     /// The same, and of two receipts for one place in the stream both take their event off the list
     /// of what is pending.
     TwoReceiptsForOnePlace,
+    /// Something is published on a new connection before receipts and stream have been compared. It
+    /// takes a lost acknowledgement and forgotten duplicates as well to do harm, and so some hundred
+    /// thousand schedules: it is not among those that must be found, but kept as a reproduction.
+    PublishBeforeComparing,
 }
 
 impl Planted {

@@ -419,7 +419,7 @@ impl World {
 
     /// Publishes where the gate is open; what is not acknowledged stays pending.
     fn publish(&mut self, index: usize, events: &[Event]) {
-        if !self.replicas[index].gate || !self.reaches_broker() {
+        if !self.may_publish(index) {
             return;
         }
         let start = self.broker.starts;
@@ -458,7 +458,7 @@ impl World {
 
     fn sweep_outbox(&mut self, index: usize, chance: &mut Chance) -> bool {
         let service = self.replicas[index].service;
-        if !self.replicas[index].gate || !self.reaches_broker() {
+        if !self.may_publish(index) {
             return false;
         }
         let (db, now) = (self.db(service), self.now());

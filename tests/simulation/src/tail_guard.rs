@@ -11,6 +11,14 @@ use crate::{
 };
 
 impl World {
+    /// Nothing is published on a connection on which receipts and stream have not been compared.
+    pub(crate) fn may_publish(&self, index: usize) -> bool {
+        let replica = &self.replicas[index];
+        let is_compared = replica.connected_to == Some(self.broker.starts);
+        let is_open = is_compared || self.is(Planted::PublishBeforeComparing);
+        replica.gate && is_open && self.reaches_broker()
+    }
+
     /// Sees that the connection is another one, and opens the gate once receipts and stream agree.
     pub(crate) fn connect(&mut self, index: usize) -> bool {
         if !self.reaches_broker() {

@@ -259,6 +259,11 @@ impl World {
         self.env.now += ms;
         let now = self.now();
         self.gateway.pass_time(now);
+        for call in &mut self.calls {
+            if call.arrives_at.take_if(|at| *at <= now).is_some() {
+                self.gateway.perform(&call.operation);
+            }
+        }
         for index in 0..self.calls.len() {
             if self.calls[index].is_awaited && self.calls[index].deadline <= now {
                 self.answer(index, Answer::Unknown(String::new()));
@@ -266,7 +271,7 @@ impl World {
         }
         self.calls.retain(|call| {
             let may_arrive = call.asks == Asks::Perform && now < call.deadline + ON_ITS_WAY_MAX;
-            call.is_awaited || (call.is_on_wire && may_arrive)
+            call.is_awaited || call.arrives_at.is_some() || (call.is_on_wire && may_arrive)
         });
     }
 
@@ -292,6 +297,7 @@ impl World {
             deadline: opened_at + CALL_TIMEOUT,
             is_awaited: true,
             is_on_wire: true,
+            arrives_at: None,
         });
         self.send_or_give_up(self.calls.len() - 1);
     }
@@ -332,13 +338,17 @@ impl World {
         call.is_on_wire = false;
         match fate {
             Fate::RequestLost => return,
+            Fate::Late if performs => {
+                call.arrives_at = Some(call.deadline + ON_ITS_WAY_MAX - 1);
+                return;
+            }
             Fate::Mishap => return self.answer(index, Answer::Unknown(String::new())),
             Fate::TurnedAway => return self.answer(index, Answer::NotSent(String::new())),
             Fate::Slow if performs => {
                 let operation = call.operation.clone();
                 return self.gateway.work_until(self.env.now + SLOW, operation);
             }
-            Fate::Slow | Fate::AnswerLost | Fate::Answered => {}
+            Fate::Late | Fate::Slow | Fate::AnswerLost | Fate::Answered => {}
         }
         let answer = match call.asks {
             Asks::Perform => self.gateway.perform(&call.operation),

@@ -16,6 +16,7 @@ use crate::{
     clock,
     dead_letters::{DeadLetter, DeadLetters, Named},
     history::GetHistory,
+    passage::{Handled, ListPublished, ListStrays, Published, Strays, WhichHandled},
     trace::TraceParent,
 };
 
@@ -163,6 +164,49 @@ impl Asker {
         self.typed::<_, Named>(&subject, &Named { id }, asking)
             .await
             .map(|_| ())
+    }
+
+    /// What a service published with ids after `after` and up to `until`, at most `limit` events.
+    pub async fn published(
+        &self,
+        service: Service,
+        (after, until): (Option<Uuid>, Option<Uuid>),
+        limit: usize,
+        asking: &Asking,
+    ) -> Result<Published, AskError> {
+        let subject = Builtin::Published.subject(service);
+        let asked = ListPublished {
+            after,
+            until,
+            limit,
+        };
+        self.typed(&subject, &asked, asking).await
+    }
+
+    /// Which of these events a service has handled, and which it has set aside.
+    pub async fn handled(
+        &self,
+        service: Service,
+        event_ids: Vec<Uuid>,
+        asking: &Asking,
+    ) -> Result<Handled, AskError> {
+        let subject = Builtin::Handled.subject(service);
+        self.typed(&subject, &WhichHandled { event_ids }, asking)
+            .await
+    }
+
+    /// What lies in a service's stream after `after` and was never published by it; `limit` messages
+    /// are looked at.
+    pub async fn strays(
+        &self,
+        service: Service,
+        after: u64,
+        limit: usize,
+        asking: &Asking,
+    ) -> Result<Strays, AskError> {
+        let subject = Builtin::Strays.subject(service);
+        self.typed(&subject, &ListStrays { after, limit }, asking)
+            .await
     }
 
     /// Sends bytes and returns bytes.

@@ -1,7 +1,7 @@
-//! What every worker answers besides its own: its history, and its dead letters.
+//! What every worker answers besides its own: its history, its dead letters, and the way of its events.
 //!
-//! Asked by the edge (history) and by the operator's commands; NATS permissions keep everybody else
-//! away.
+//! Asked by the edge (history), by the operator's commands and by the audit; NATS permissions keep
+//! everybody else away.
 
 use std::sync::Arc;
 
@@ -18,6 +18,7 @@ use crate::{
     engine::Engine,
     history::{self, GetHistory},
     message::decode_request,
+    passage::{self, ListPublished, ListStrays, WhichHandled},
     trace::TraceParent,
 };
 
@@ -28,14 +29,20 @@ pub(crate) enum Builtin {
     DeadLetters,
     ReplayDeadLetter,
     DropDeadLetter,
+    Published,
+    Handled,
+    Strays,
 }
 
 impl Builtin {
-    pub(crate) const ALL: [Self; 4] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::History,
         Self::DeadLetters,
         Self::ReplayDeadLetter,
         Self::DropDeadLetter,
+        Self::Published,
+        Self::Handled,
+        Self::Strays,
     ];
 
     pub(crate) const fn verb(self) -> &'static str {
@@ -44,12 +51,17 @@ impl Builtin {
             Self::DeadLetters => "dead_letters",
             Self::ReplayDeadLetter => "replay_dead_letter",
             Self::DropDeadLetter => "drop_dead_letter",
+            Self::Published => "published",
+            Self::Handled => "handled",
+            Self::Strays => "strays",
         }
     }
 
     pub(crate) fn subject(self, service: Service) -> String {
         let kind = match self {
-            Self::History | Self::DeadLetters => "qry",
+            Self::History | Self::DeadLetters | Self::Published | Self::Handled | Self::Strays => {
+                "qry"
+            }
             Self::ReplayDeadLetter | Self::DropDeadLetter => "cmd",
         };
         format!("shop.{kind}.{}.v1.{}", service.name(), self.verb())
@@ -97,6 +109,18 @@ async fn answer_one<S: Send + Sync + 'static>(
             Builtin::DropDeadLetter => {
                 let asked: Named = decode_request(payload)?;
                 json(&dead_letters::discard(&engine.pool, asked.id).await?)
+            }
+            Builtin::Published => {
+                let asked: ListPublished = decode_request(payload)?;
+                json(&passage::published(&engine.pool, asked).await?)
+            }
+            Builtin::Handled => {
+                let asked: WhichHandled = decode_request(payload)?;
+                json(&passage::handled(&engine.pool, &asked).await?)
+            }
+            Builtin::Strays => {
+                let asked: ListStrays = decode_request(payload)?;
+                json(&passage::strays(&engine.pool, &engine.client, engine.service, asked).await?)
             }
         }
     };

@@ -80,3 +80,21 @@ pub async fn migrate(pool: &PgPool, worker: &'static Migrator) -> Result<(), Mig
 pub(crate) async fn ping(pool: &PgPool) -> Result<(), sqlx::Error> {
     pool.acquire().await?.execute("SELECT 1").await.map(|_| ())
 }
+
+/// A transaction that may read whole tables: for audits, which look at everything. The settings of
+/// the pool are for statements that look rows up.
+pub async fn read_whole_tables(
+    pool: &PgPool,
+) -> Result<sqlx::Transaction<'static, sqlx::Postgres>, sqlx::Error> {
+    let mut tx = pool.begin().await?;
+    tx.execute(
+        "
+        SET LOCAL enable_seqscan = on; SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on;
+        SET LOCAL plan_cache_mode = force_custom_plan;
+        -- To be done sooner is not worth a second core.
+        SET LOCAL max_parallel_workers_per_gather = 0;
+        ",
+    )
+    .await?;
+    Ok(tx)
+}

@@ -24,6 +24,7 @@ mod identity;
 mod inbox;
 mod message;
 mod outbox;
+mod passage;
 mod process;
 mod queue;
 mod retention;
@@ -41,11 +42,14 @@ pub mod trace;
 
 pub use ask::{Answered, AskError, Asker, Asking};
 pub use bus::{Bus, ConnectError, NatsLogin, inbox_prefix};
-pub use database::{DatabaseConfig, migrate};
+pub use database::{DatabaseConfig, migrate, read_whole_tables};
 pub use dead_letters::DeadLetter;
 pub use engine::{Kinds, StopAt};
 pub use failure::{Failure, Refused};
 pub use handle::{Answers, Caller, Cause, Cx, Received, Request};
+pub use passage::{
+    EVENTS_MAX, Handled, Published, PublishedEvent, STREAM_MESSAGES_MAX, Stray, Strays,
+};
 pub use process::{Health, Process};
 pub use queue::{Queue, queue};
 pub use secret::Secret;

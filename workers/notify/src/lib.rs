@@ -18,7 +18,7 @@ use std::{sync::Arc, time::Duration};
 use shopzen_chassis::{Kinds, Worker, queue};
 use shopzen_contracts::{
     Service,
-    notify::ListMails,
+    notify::{AuditMails, ListMails},
     orders::{OrderCancelled, OrderConfirmed, OrderRejected},
 };
 
@@ -58,6 +58,7 @@ pub fn worker(config: Config) -> Worker<Notify> {
             events::tell,
         )
         .answer::<ListMails, _>(queries::list_mails)
+        .answer::<AuditMails, _>(queries::audit_mails)
         .every("send mails", SEND_EVERY, sending::send_due)
         .drain(received, |_| true, sending::record)
 }

@@ -3,7 +3,7 @@
 use shopzen_chassis::{Refused, Request};
 use shopzen_contracts::{
     FieldError, Problem,
-    notify::{ListMails, Mails},
+    notify::{AuditMails, AuditedMails, ListMails, Mails},
 };
 use sqlx::PgPool;
 
@@ -37,4 +37,20 @@ pub(crate) async fn list_mails(
         bytes <= TEXT_BYTES_MAX
     });
     Ok(Mails { items })
+}
+
+/// Who was told what; no personal data.
+pub(crate) async fn audit_mails(
+    db: &PgPool,
+    _: &Notify,
+    request: &Request<AuditMails>,
+) -> Result<AuditedMails, Refused> {
+    let span = &request.body.0;
+    let size = span.size()?;
+    let items = store::audit::find_kinds(db, span, size).await?;
+    let last = items.last().map(|item| item.order_id);
+    Ok(AuditedMails {
+        next: span.next(size, last, items.len()),
+        items,
+    })
 }

@@ -1,5 +1,7 @@
 //! All SQL of the notify worker.
 
+pub(crate) mod audit;
+
 use std::{collections::HashSet, time::Duration};
 
 use jiff::Timestamp;

@@ -15,7 +15,10 @@ use shopzen_chassis::{Kinds, Worker};
 use shopzen_contracts::{
     Service,
     catalog::ProductChanged,
-    orders::{CancelOrder, GetOrder, GetProgress, ListOrders, PlaceOrder},
+    orders::{
+        AuditAnswers, AuditDeadlines, AuditOrders, CancelOrder, GetOrder, GetProgress, ListOrders,
+        PlaceOrder,
+    },
     payments::{
         PaymentActionRequired, PaymentAuthorised, PaymentCaptureFailed, PaymentCaptured,
         PaymentDeclined, PaymentRefunded, PaymentUnknown, PaymentVoided,
@@ -52,5 +55,8 @@ pub fn worker(config: Config) -> Worker<Config> {
         .answer::<GetOrder, _>(queries::get)
         .answer::<GetProgress, _>(queries::progress)
         .answer::<ListOrders, _>(queries::list)
+        .answer::<AuditOrders, _>(queries::audit)
+        .answer::<AuditDeadlines, _>(queries::audit_deadlines)
+        .answer::<AuditAnswers, _>(queries::audit_answers)
         .every("overdue orders", OVERDUE_EVERY, end_overdue)
 }

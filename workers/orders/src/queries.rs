@@ -3,7 +3,10 @@
 use shopzen_chassis::{Failure, Refused, Request};
 use shopzen_contracts::{
     FieldError, OrderId, Problem,
-    orders::{GetOrder, GetProgress, ListOrders, Order, OrderPage, ProgressLog},
+    orders::{
+        AuditAnswers, AuditDeadlines, AuditOrders, AuditedAnswers, AuditedDeadlines, AuditedOrders,
+        GetOrder, GetProgress, ListOrders, Order, OrderPage, ProgressLog,
+    },
 };
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
@@ -115,4 +118,58 @@ pub(crate) async fn list(
         .then(|| items.last().map(|order| order.id.to_string()))
         .flatten();
     Ok(OrderPage { items, next_cursor })
+}
+
+/// Orders with their history. NATS permissions leave this and the next two subjects to audits.
+pub(crate) async fn audit(
+    db: &PgPool,
+    _: &Config,
+    request: &Request<AuditOrders>,
+) -> Result<AuditedOrders, Refused> {
+    let span = &request.body.0;
+    let size = span.size()?;
+    let mut connection = db.acquire().await?;
+    let items = store::audit::find_facts(&mut connection, span, size).await?;
+    let last = items.last().map(|item| item.id);
+    Ok(AuditedOrders {
+        next: span.next(size, last, items.len()),
+        items,
+    })
+}
+
+pub(crate) async fn audit_deadlines(
+    db: &PgPool,
+    _: &Config,
+    _: &Request<AuditDeadlines>,
+) -> Result<AuditedDeadlines, Refused> {
+    let mut connection = db.acquire().await?;
+    let items = store::audit::find_late(&mut connection).await?;
+    Ok(AuditedDeadlines { items })
+}
+
+/// Answers that say something else than the order they speak of, or speak of none.
+pub(crate) async fn audit_answers(
+    db: &PgPool,
+    _: &Config,
+    request: &Request<AuditAnswers>,
+) -> Result<AuditedAnswers, Refused> {
+    let AuditAnswers { after, limit } = &request.body;
+    if !(1..=AuditAnswers::ANSWERS_MAX).contains(limit) {
+        let detail = format!("must be 1 to {}", AuditAnswers::ANSWERS_MAX);
+        return Err(
+            Problem::invalid(vec![FieldError::new("/limit", "out_of_range", detail)]).into(),
+        );
+    }
+    let mut connection = db.acquire().await?;
+    let mut items =
+        store::audit::find_answers(&mut connection, after.as_ref(), i64::from(*limit)).await?;
+    let is_full = usize::try_from(*limit).is_ok_and(|limit| limit == items.len());
+    let next = items
+        .last()
+        .filter(|_| is_full)
+        .map(|item| item.answer.clone());
+    items.retain(|item| {
+        item.order_total_minor.is_none() || item.total_minor != item.order_total_minor
+    });
+    Ok(AuditedAnswers { items, next })
 }

@@ -1,5 +1,7 @@
 //! All SQL of the orders worker.
 
+pub(crate) mod audit;
+
 use std::collections::HashMap;
 
 use jiff::Timestamp;

@@ -11,10 +11,12 @@ use shopzen_chassis::{
 };
 use shopzen_contracts::{
     Currency, Money, OrderId, Problem, ProductId, Quantity, Sku, Slug,
+    audit::OrderSpan,
     catalog::{Product, ProductChanged, Variant},
     orders::{
-        AcceptedOrder, CancelOrder, EndReason, GetOrder, GetProgress, ListOrders, Order,
-        OrderCancelled, OrderConfirmed, OrderPlaced, OrderRejected, OrderStatus, PlaceOrder,
+        AcceptedOrder, AuditAnswers, AuditDeadlines, AuditOrders, CancelOrder, EndReason, GetOrder,
+        GetProgress, ListOrders, Order, OrderCancelled, OrderConfirmed, OrderPlaced, OrderRejected,
+        OrderStatus, PlaceOrder,
     },
     payments::{
         PaymentActionRequired, PaymentAuthorised, PaymentCaptureFailed, PaymentCaptured,
@@ -548,4 +550,52 @@ async fn an_event_of_no_order_is_a_dead_letter() {
         shop.deliver_bytes(&subject, &Uuid::from_u128(1).to_string(), &body)
             .await
     );
+}
+
+#[tokio::test]
+async fn audits_are_told_of_orders_and_of_what_does_not_fit() {
+    let shop = shop_with(Config {
+        deadline_s: 0,
+        ..Config::default()
+    })
+    .await;
+    let anybody = Asking::default();
+    let (id, _) = placed(&shop, "first").await;
+    placed(&shop, "second").await;
+    shop.deliver(&StockReserved { order_id: id }).await;
+    let span = OrderSpan {
+        ids: vec![id],
+        ..OrderSpan::default()
+    };
+    let facts = shop.query(&AuditOrders(span), &anybody).await.unwrap();
+    let [facts] = facts.items.as_slice() else {
+        panic!("{facts:?}")
+    };
+    assert_eq!(facts.total, money(2_000));
+    assert_eq!(facts.quantities, [(Sku::parse("LAMP").unwrap(), 2)].into());
+    assert_eq!(facts.now.status, OrderStatus::Reserved);
+    assert_eq!(facts.steps.len(), 2);
+    assert_eq!(facts.steps.last(), Some(&facts.now));
+
+    let late = shop.query(&AuditDeadlines {}, &anybody).await.unwrap();
+    assert_eq!(late.items.len(), 2, "{late:?}");
+
+    let ask = async |after| {
+        let asked = AuditAnswers { after, limit: 1 };
+        shop.query(&asked, &anybody).await.unwrap()
+    };
+    let page = ask(None).await;
+    assert!(page.items.is_empty(), "{page:?}");
+    sqlx::query("DELETE FROM order_details WHERE order_id = $1")
+        .bind(id.0)
+        .execute(shop.pool())
+        .await
+        .unwrap();
+    let page = ask(None).await;
+    assert_eq!(page.items[0].answer.key, "first");
+    assert_eq!(page.items[0].order_id, Some(id));
+    assert_eq!(page.items[0].order_total_minor, None);
+    let page = ask(page.next).await;
+    assert!(page.items.is_empty(), "{page:?}");
+    assert!(ask(page.next).await.next.is_none());
 }

@@ -59,7 +59,7 @@ pub struct SandboxUrl(String);
 
 impl SandboxUrl {
     /// None where there is no sandbox.
-    pub(crate) fn get(&self) -> Option<&str> {
+    pub fn get(&self) -> Option<&str> {
         (!self.0.is_empty()).then_some(self.0.as_str())
     }
 }

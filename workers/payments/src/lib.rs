@@ -14,6 +14,7 @@ mod config;
 pub mod domain;
 mod events;
 mod gateway;
+mod queries;
 mod store;
 
 use std::{sync::Arc, time::Duration};
@@ -22,6 +23,7 @@ use shopzen_chassis::{Kinds, Worker, queue};
 use shopzen_contracts::{
     Service,
     orders::{OrderCancelled, OrderConfirmed, OrderPlaced, OrderRejected},
+    payments::{AuditLedger, AuditPayments},
     stock::StockReserved,
 };
 
@@ -61,6 +63,8 @@ pub fn worker(config: &Config) -> Worker<Payments> {
             .in_passing::<OrderCancelled>(),
         events::advance,
     )
+    .answer::<AuditPayments, _>(queries::audit)
+    .answer::<AuditLedger, _>(queries::audit_ledger)
     .drain(received, Answered::is_urgent, answers::record)
     .every(
         "look again at attempts",

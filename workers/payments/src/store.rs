@@ -1,5 +1,7 @@
 //! All SQL of the payments worker.
 
+pub(crate) mod audit;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,

@@ -17,7 +17,7 @@ use shopzen_contracts::{
     Service,
     catalog::ProductChanged,
     orders::{OrderCancelled, OrderConfirmed, OrderPlaced, OrderRejected},
-    stock::{AdjustStock, GetLevels, ImportLevels, ListMovements},
+    stock::{AdjustStock, AuditLevels, AuditReservations, GetLevels, ImportLevels, ListMovements},
 };
 
 /// What handlers need besides their transaction: nothing.
@@ -40,4 +40,6 @@ pub fn worker(config: &Config) -> Worker<Stock> {
         .on_command::<ImportLevels, _>(commands::import_levels)
         .answer::<GetLevels, _>(queries::levels)
         .answer::<ListMovements, _>(queries::movements)
+        .answer::<AuditLevels, _>(queries::audit_levels)
+        .answer::<AuditReservations, _>(queries::audit_reservations)
 }

@@ -1,9 +1,12 @@
 //! Questions, answered without changing anything.
 
-use shopzen_chassis::{Failure, Refused, Request};
+use shopzen_chassis::{Failure, Refused, Request, read_whole_tables};
 use shopzen_contracts::{
     FieldError, OrderId, Problem,
-    stock::{GetLevels, Level, Levels, ListMovements, Movement, MovementKind, Movements},
+    stock::{
+        AuditLevels, AuditReservations, AuditedLevels, AuditedReservations, GetLevels, Level,
+        Levels, ListMovements, Movement, MovementKind, Movements,
+    },
 };
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -104,5 +107,33 @@ fn movement_of(row: MovementRow) -> Result<Movement, Failure> {
         reason: row.reason,
         actor: row.actor,
         at: row.at.into(),
+    })
+}
+
+/// Levels that do not add up. NATS permissions leave this and the next subject to audits.
+pub(crate) async fn audit_levels(
+    db: &PgPool,
+    _: &Stock,
+    _: &Request<AuditLevels>,
+) -> Result<AuditedLevels, Refused> {
+    let mut tx = read_whole_tables(db).await?;
+    let items = store::audit::find_odd_levels(&mut tx).await?;
+    tx.commit().await?;
+    Ok(AuditedLevels { items })
+}
+
+pub(crate) async fn audit_reservations(
+    db: &PgPool,
+    _: &Stock,
+    request: &Request<AuditReservations>,
+) -> Result<AuditedReservations, Refused> {
+    let span = &request.body.0;
+    let size = span.size()?;
+    let mut connection = db.acquire().await?;
+    let items = store::audit::find_reservations(&mut connection, span, size).await?;
+    let last = items.last().map(|item| item.order_id);
+    Ok(AuditedReservations {
+        next: span.next(size, last, items.len()),
+        items,
     })
 }

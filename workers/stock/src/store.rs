@@ -1,5 +1,7 @@
 //! All SQL of the stock worker.
 
+pub(crate) mod audit;
+
 use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;

@@ -11,14 +11,16 @@ use shopzen_chassis::{
 };
 use shopzen_contracts::{
     Currency, Event, Money, OrderId, ProductId, Quantity, Sku, Slug,
+    audit::OrderSpan,
     catalog::{Product, ProductChanged, Variant},
     orders::{
         EndReason, OrderCancelled, OrderConfirmed, OrderLineInput, OrderPlaced, OrderRejected,
         OrderSummary, PaymentInput,
     },
     stock::{
-        AdjustStock, FeedLevel, GetLevels, ImportLevels, LevelsChanged, ListMovements,
-        StockAllocated, StockRejected, StockReleased, StockReserved,
+        AdjustStock, AuditLevels, AuditReservations, FeedLevel, GetLevels, ImportLevels,
+        LevelFacts, LevelsChanged, ListMovements, StockAllocated, StockRejected, StockReleased,
+        StockReserved,
     },
 };
 use shopzen_stock::{Config, Stock, worker};
@@ -458,4 +460,63 @@ async fn what_one_order_lets_go_another_of_the_same_batch_can_have() {
         expected.map(|(subject, number)| (subject.to_owned(), order(number).0))
     );
     assert_eq!(level(&harness, "CUP").await, (1, 0, 1));
+}
+
+/// Levels that do not add up.
+async fn odd(harness: &Harness<Stock>) -> Vec<LevelFacts> {
+    let levels = harness.query(&AuditLevels {}, &Asking::default()).await;
+    levels.unwrap().items
+}
+
+#[tokio::test]
+async fn a_change_by_hand_is_told_to_audits_until_it_is_mended() {
+    let harness = harness().await;
+    stocked(&harness, &[("A", 5), ("B", 2)]).await;
+    harness.deliver(&placed(1, &[("A", 2), ("B", 1)])).await;
+    harness.deliver(&placed(2, &[("A", 1)])).await;
+    harness.deliver(&confirmed(2)).await;
+    harness.deliver(&placed(3, &[("A", 1)])).await;
+    harness.deliver(&cancelled(3)).await;
+    assert_eq!(odd(&harness).await, []);
+    for (change, undo) in [
+        (
+            "UPDATE stock_levels SET reserved = reserved + 1 WHERE sku = 'A'",
+            "UPDATE stock_levels SET reserved = reserved - 1 WHERE sku = 'A'",
+        ),
+        (
+            "UPDATE stock_levels SET on_hand = on_hand - 1 WHERE sku = 'A'",
+            "UPDATE stock_levels SET on_hand = on_hand + 1 WHERE sku = 'A'",
+        ),
+        (
+            "UPDATE stock_movements SET reserved_delta = 3 WHERE sku = 'A' AND reserved_delta = 2",
+            "UPDATE stock_movements SET reserved_delta = 2 WHERE sku = 'A' AND reserved_delta = 3",
+        ),
+        (
+            "UPDATE reservations SET state = 'ended' WHERE state = 'allocated'",
+            "UPDATE reservations SET state = 'allocated' WHERE quantities = '{1}' AND skus = '{A}' AND order_id::text LIKE '%2'",
+        ),
+    ] {
+        sqlx::query(change).execute(harness.pool()).await.unwrap();
+        let found = odd(&harness).await;
+        assert_eq!(found.len(), 1, "{change}: {found:?}");
+        assert_eq!(found[0].sku, "A", "{change}");
+        sqlx::query(undo).execute(harness.pool()).await.unwrap();
+        assert_eq!(odd(&harness).await, [], "{undo}");
+    }
+    sqlx::query("DELETE FROM stock_levels WHERE sku = 'B'")
+        .execute(harness.pool())
+        .await
+        .unwrap();
+    assert_eq!(odd(&harness).await[0].level, None);
+
+    let span = OrderSpan {
+        ids: vec![order(2)],
+        ..OrderSpan::default()
+    };
+    let asked = harness
+        .query(&AuditReservations(span), &Asking::default())
+        .await;
+    let goods = asked.unwrap().items;
+    assert_eq!(goods[0].state, "allocated");
+    assert_eq!(goods[0].quantities, [("A".to_owned(), 1)].into());
 }

@@ -32,7 +32,7 @@ use shopzen_contracts::{
 };
 use uuid::Uuid;
 
-use super::Samples;
+use super::{Samples, audits};
 
 pub(super) fn samples() -> Samples {
     let mut samples = Samples::default();
@@ -42,6 +42,7 @@ pub(super) fn samples() -> Samples {
     stock(&mut samples);
     payments(&mut samples);
     notify(&mut samples);
+    audits::add(&mut samples);
     samples
 }
 
@@ -362,11 +363,11 @@ fn noon() -> Timestamp {
     "2026-11-22T12:00:00Z".parse().unwrap()
 }
 
-fn order_id() -> OrderId {
+pub(super) fn order_id() -> OrderId {
     OrderId(id(1))
 }
 
-fn sku() -> Sku {
+pub(super) fn sku() -> Sku {
     Sku::parse("LAMP-BRASS").unwrap()
 }
 
@@ -378,7 +379,7 @@ fn two() -> Quantity {
     Quantity::parse(2).unwrap()
 }
 
-fn euro(cents: i64) -> Money {
+pub(super) fn euro(cents: i64) -> Money {
     Money::new(cents, Currency::EUR)
 }
 

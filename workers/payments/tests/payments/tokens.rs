@@ -21,6 +21,7 @@ use shopzen_test_servers::servers;
 use sqlx::migrate::Migrator;
 use tokio::task::JoinHandle;
 
+use crate::audits;
 use crate::fixtures::{
     RUNNING, Server, Shop, TOTAL, bus, cancelled, confirmed, new_order_id, placed, placed_with,
     rejected, reserved, sandbox, spawn,
@@ -357,6 +358,12 @@ async fn every_token_comes_to_its_end_and_the_books_agree() {
     assert_eq!(
         books["items"][0]["captured_minor"], ledger,
         "the ledger is the gateway's books"
+    );
+
+    assert_eq!(
+        audits::odd(shop).await,
+        [],
+        "payments, attempts and ledger agree"
     );
 
     // What follows the gateway's answer belongs to the event that asked for it.

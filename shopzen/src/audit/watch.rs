@@ -1,0 +1,195 @@
+//! The role that audits a running shop all the time: it keeps a metric, and the check `audit` of
+//! `/readyz`.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use shopzen_chassis::{Asker, Bus, Process, clock};
+use tokio::time::{Instant as TokioInstant, sleep_until};
+
+use super::{
+    AuditError, Auditor, Invariant, Sources, Thoroughness, Violation,
+    auditor::{Report, timed},
+};
+use crate::config::Config;
+
+/// The name of the check.
+pub const CHECK: &str = "audit";
+/// The shortest time from one round to the next. With the round itself it stays well below the ten
+/// seconds within which a change by hand has to show.
+const PERIOD: Duration = Duration::from_secs(4);
+/// A round that takes long is followed by a pause that is so many times longer, so that the audit takes
+/// about a fortieth of one core however large the shop is.
+const PAUSE_FACTOR: u32 = 40;
+/// After a round that could not be completed: somebody is away, and may be back soon.
+const RETRY: Duration = Duration::from_secs(1);
+/// Who has not completed a round for so long does not know any more how the shop is.
+const STALE: Duration = Duration::from_mins(1);
+/// Violations that the check and the log name; the others are counted.
+const NAMED_MAX: usize = 5;
+
+/// What is known, for those who ask how the process is.
+#[derive(Debug)]
+struct Standing {
+    /// The end of the last round; before the first, the start.
+    completed: Instant,
+    /// Without this a pause that is long on purpose would look like a halt.
+    next_within: Duration,
+    violations: Vec<Violation>,
+    /// Why the last round could not be completed.
+    trouble: Option<String>,
+}
+
+impl Standing {
+    fn check(&self) -> Result<(), String> {
+        if !self.violations.is_empty() {
+            return Err(named(&self.violations));
+        }
+        let age = self.completed.elapsed();
+        if age > STALE + self.next_within {
+            let why = self.trouble.as_deref().unwrap_or("it takes too long");
+            return Err(format!(
+                "no audit was completed for {} s: {why}",
+                age.as_secs()
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn named(violations: &[Violation]) -> String {
+    let first: Vec<String> = violations
+        .iter()
+        .take(NAMED_MAX)
+        .map(Violation::to_string)
+        .collect();
+    let more = violations.len() - first.len();
+    let first = first.join("; ");
+    if more == 0 {
+        first
+    } else {
+        format!("{first}; and {more} more")
+    }
+}
+
+/// Audits until shutdown.
+pub async fn watch(config: &Config, bus: Bus, process: &Process) -> Result<(), AuditError> {
+    let standing = Arc::new(Mutex::new(Standing {
+        completed: Instant::now(),
+        next_within: Duration::ZERO,
+        violations: Vec::new(),
+        trouble: None,
+    }));
+    let asked = Arc::clone(&standing);
+    process.health.register(CHECK, move || {
+        let check = lock(&asked).check();
+        async move { check }
+    });
+    let mut auditor = Auditor::new(Sources::new(Asker::new(bus), config)?);
+    loop {
+        let round = timed(auditor.round(Thoroughness::Round, clock::now()));
+        let (report, took) = tokio::select! {
+            () = process.shutdown.cancelled() => return Ok(()),
+            done = Box::pin(round) => done,
+        };
+        let pause = match report {
+            Ok(report) => {
+                tell(&report, took, &lock(&standing).violations);
+                let pause = (took * PAUSE_FACTOR).max(PERIOD.saturating_sub(took));
+                let mut standing = lock(&standing);
+                standing.completed = Instant::now();
+                standing.next_within = pause;
+                standing.violations = report.violations;
+                standing.trouble = None;
+                pause
+            }
+            Err(error) => {
+                tracing::debug!(%error, "an audit could not be completed");
+                lock(&standing).trouble = Some(error.to_string());
+                RETRY
+            }
+        };
+        tokio::select! {
+            () = process.shutdown.cancelled() => return Ok(()),
+            () = sleep_until(TokioInstant::now() + pause) => {}
+        }
+    }
+}
+
+fn lock(standing: &Mutex<Standing>) -> std::sync::MutexGuard<'_, Standing> {
+    standing.lock().expect("nothing panics while it holds this")
+}
+
+/// Metrics, and a line in the log for what is new and for what is mended.
+fn tell(report: &Report, took: Duration, before: &[Violation]) {
+    let mut counts: BTreeMap<Invariant, u32> = Invariant::ALL.map(|one| (one, 0)).into();
+    for violation in &report.violations {
+        *counts.entry(violation.invariant).or_default() += 1;
+    }
+    for (invariant, count) in counts {
+        metrics::gauge!("audit_violations", "invariant" => invariant.name()).set(count);
+    }
+    metrics::gauge!("audit_last_completed_timestamp_seconds")
+        .set(clock::now().as_duration().as_secs_f64());
+    metrics::histogram!("audit_duration_seconds").record(took.as_secs_f64());
+    metrics::counter!("audit_orders_total").increment(u64::try_from(report.orders).unwrap_or(0));
+    for new in report
+        .violations
+        .iter()
+        .filter(|violation| !before.contains(violation))
+        .take(NAMED_MAX)
+    {
+        tracing::error!(invariant = new.invariant.name(), about = %new.about, "{}", new.what);
+    }
+    if report.violations.is_empty() && !before.is_empty() {
+        tracing::info!("what was broken is mended");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shopzen_contracts::OrderId;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::audit::About;
+
+    fn standing(violations: usize) -> Standing {
+        let violation = Violation {
+            invariant: Invariant::I3,
+            about: About::Order(OrderId(Uuid::nil())),
+            what: "money is missing".to_owned(),
+        };
+        Standing {
+            completed: Instant::now(),
+            next_within: Duration::ZERO,
+            violations: vec![violation; violations],
+            trouble: None,
+        }
+    }
+
+    #[test]
+    fn a_violation_is_named_and_many_are_counted() {
+        assert_eq!(standing(0).check(), Ok(()));
+        let one = standing(1).check().unwrap_err();
+        assert!(one.starts_with("I3   order 0000"), "{one}");
+        let many = standing(9).check().unwrap_err();
+        assert!(many.ends_with("and 4 more"), "{many}");
+    }
+
+    #[test]
+    fn who_has_not_looked_for_long_does_not_say_that_all_is_well() {
+        let mut blind = standing(0);
+        blind.trouble = Some("nobody answers".to_owned());
+        assert_eq!(blind.check(), Ok(()));
+        blind.completed = Instant::now()
+            .checked_sub(STALE + Duration::from_secs(1))
+            .unwrap();
+        assert!(blind.check().unwrap_err().contains("nobody answers"));
+        blind.next_within = Duration::from_secs(5);
+        assert_eq!(blind.check(), Ok(()));
+    }
+}

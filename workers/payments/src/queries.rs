@@ -1,0 +1,36 @@
+//! Questions, answered without changing anything. NATS permissions leave them to audits.
+
+use shopzen_chassis::{Refused, Request, read_whole_tables};
+use shopzen_contracts::payments::{AuditLedger, AuditPayments, AuditedLedger, AuditedPayments};
+use sqlx::PgPool;
+
+use crate::{Payments, store};
+
+/// Whether payments, attempts and ledger agree, and what the ledger says.
+pub(crate) async fn audit_ledger(
+    db: &PgPool,
+    _: &Payments,
+    _: &Request<AuditLedger>,
+) -> Result<AuditedLedger, Refused> {
+    let mut tx = read_whole_tables(db).await?;
+    let odd = store::audit::find_odd_payments(&mut tx).await?;
+    let totals = store::audit::find_totals(&mut tx).await?;
+    tx.commit().await?;
+    Ok(AuditedLedger { odd, totals })
+}
+
+pub(crate) async fn audit(
+    db: &PgPool,
+    _: &Payments,
+    request: &Request<AuditPayments>,
+) -> Result<AuditedPayments, Refused> {
+    let span = &request.body.0;
+    let size = span.size()?;
+    let mut connection = db.acquire().await?;
+    let items = store::audit::find_facts(&mut connection, span, size).await?;
+    let last = items.last().map(|item| item.order_id);
+    Ok(AuditedPayments {
+        next: span.next(size, last, items.len()),
+        items,
+    })
+}
