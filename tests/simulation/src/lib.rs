@@ -11,10 +11,10 @@
 //! `commands.rs`, `batch.rs` and `answers.rs` do; the chassis' protocol of inbox, outbox, receipts, sweep
 //! and tail guard; PostgreSQL, JetStream, the gateway, clocks, shoppers and staff.
 //!
-//! In two things the model is stricter than the chassis. A receipt that a broker gave before its last
-//! restart is not recorded; `Planted::LateReceipts` and `Planted::TwoReceiptsForOnePlace` record it, as the
-//! chassis does, and lose events. And a process sees at once that its connection is another one;
-//! `Planted::PublishBeforeComparing` sees it a little later.
+//! What the chassis does because of it: a receipt that a broker gave before its last restart is not
+//! recorded (`Planted::LateReceipts` and `Planted::TwoReceiptsForOnePlace` record it, and lose events), and
+//! nothing is published on a connection on which receipts and stream have not been compared
+//! (`Planted::PublishBeforeComparing`).
 //!
 //! **Which chance it does not control**: none within a run, which depends on its seed and its operations
 //! alone, so the same two give the same end on every machine. It does not see what only the real parts do:
