@@ -11,10 +11,10 @@
 //! `commands.rs`, `batch.rs` and `answers.rs` do; the chassis' protocol of inbox, outbox, receipts, sweep
 //! and tail guard; PostgreSQL, JetStream, the gateway, clocks, shoppers and staff.
 //!
-//! In two things the model is stricter than the chassis. A receipt that a broker gave before its last
-//! restart is not recorded; `Planted::LateReceipts` and `Planted::TwoReceiptsForOnePlace` record it, as the
-//! chassis does, and lose events. And a process sees at once that its connection is another one;
-//! `Planted::PublishBeforeComparing` sees it a little later.
+//! In two things the model differs from the chassis. Events are pending one by one, where the chassis keeps a row
+//! for all of a transaction. And every process learns at once that the broker was restarted: from then on it
+//! records no receipt of before, and publishes nothing before receipts and stream are compared. The chassis does
+//! the same by the number of its connection, so it learns of it when its connection breaks.
 //!
 //! **Which chance it does not control**: none within a run, which depends on its seed and its operations
 //! alone, so the same two give the same end on every machine. It does not see what only the real parts do:
