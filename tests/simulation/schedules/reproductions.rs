@@ -35,8 +35,7 @@ fn an_event_that_the_broker_forgot_is_published_again() {
     );
 }
 
-/// The chassis lets both count (`outbox::record`): the event whose receipt is dropped is on no list any more, and is
-/// lost where the stream does not have it.
+/// The event whose receipt was dropped would be on no list any more, and lost where the stream does not have it.
 #[test]
 fn of_two_receipts_for_one_place_only_that_which_is_kept_counts() {
     shows(Planted::TwoReceiptsForOnePlace, "I6", 1053, &[
