@@ -11,8 +11,9 @@ use shopzen_tests::{
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::time::{Instant, interval};
 
-/// Within this time a change by hand of a stock or payment row is seen.
-const SEEN_WITHIN: Duration = Duration::from_secs(10);
+/// Far longer than the ten seconds within which a change by hand of a stock or payment row is seen on a machine
+/// that is not at the same time starting and killing other shops.
+const SEEN_WITHIN: Duration = Duration::from_mins(2);
 
 /// What `shopzen audit` found, and its exit code.
 fn audit(shop: &Shop) -> Result<(Value, Option<i32>)> {

@@ -21,8 +21,10 @@ pub const CHECK: &str = "audit";
 /// The shortest time from one round to the next. With the round itself it stays well below the ten
 /// seconds within which a change by hand has to show.
 const PERIOD: Duration = Duration::from_secs(4);
-/// A round that takes long is followed by a pause that is so many times longer, so that the audit takes
-/// about a fortieth of one core however large the shop is.
+/// A round that takes longer than this is one of a large shop, and for what it takes more it pauses so many
+/// times as long: however large the shop is, the audit takes a small part of one core. A shorter one may
+/// have had to wait for others, and the next must not be late for it.
+const SWIFT: Duration = Duration::from_secs(1);
 const PAUSE_FACTOR: u32 = 40;
 /// After a round that could not be completed: somebody is away, and may be back soon.
 const RETRY: Duration = Duration::from_secs(1);
@@ -98,7 +100,7 @@ pub async fn watch(config: &Config, bus: Bus, process: &Process) -> Result<(), A
         let pause = match report {
             Ok(report) => {
                 tell(&report, took, &lock(&standing).violations);
-                let pause = (took * PAUSE_FACTOR).max(PERIOD.saturating_sub(took));
+                let pause = pause_after(took);
                 let mut standing = lock(&standing);
                 standing.completed = Instant::now();
                 standing.next_within = pause;
@@ -117,6 +119,11 @@ pub async fn watch(config: &Config, bus: Bus, process: &Process) -> Result<(), A
             () = sleep_until(TokioInstant::now() + pause) => {}
         }
     }
+}
+
+fn pause_after(took: Duration) -> Duration {
+    let swift = PERIOD.saturating_sub(took);
+    swift.max(took.saturating_sub(SWIFT) * PAUSE_FACTOR)
 }
 
 fn lock(standing: &Mutex<Standing>) -> std::sync::MutexGuard<'_, Standing> {
@@ -169,6 +176,16 @@ mod tests {
             violations: vec![violation; violations],
             trouble: None,
         }
+    }
+
+    #[test]
+    fn a_swift_round_is_never_late_and_a_long_one_takes_a_small_part() {
+        for took_ms in [0, 50, 500, 1_000] {
+            let took = Duration::from_millis(took_ms);
+            assert!(took + pause_after(took) <= PERIOD, "{took:?}");
+        }
+        let long = Duration::from_secs(5);
+        assert!(pause_after(long) >= long * 30);
     }
 
     #[test]
