@@ -22,11 +22,11 @@ use super::{
 };
 
 /// Orders that one round looks at, on each of its two ways.
-const ORDERS_PER_ROUND: u32 = 500;
-/// Pages of the gateway's charges, 100 each, that one round looks at besides the newest.
-const CHARGE_PAGES_PER_ROUND: usize = 2;
+const ORDERS_PER_ROUND: u32 = 250;
+/// The same, where all are looked at.
+const ORDERS_PER_PAGE: u32 = 500;
 /// Kept answers that one round looks at.
-const ANSWERS_PER_ROUND: u32 = 250;
+const ANSWERS_PER_ROUND: u32 = 100;
 /// Orders that one round judges; the others keep their verdict, or wait for the next pass.
 const JUDGED_PER_ROUND: usize = 64;
 /// Orders that are remembered as broken, and as not quiet.
@@ -189,13 +189,14 @@ impl Auditor {
         how: Thoroughness,
         noticed: &mut BTreeSet<OrderId>,
     ) -> Result<usize, AuditError> {
+        let page = match how {
+            Thoroughness::Round => ORDERS_PER_ROUND,
+            Thoroughness::Whole => ORDERS_PER_PAGE,
+        };
         let mut seen = 0;
         let mut is_whole = false;
         loop {
-            let (facts, next) = self
-                .sources
-                .facts_in(self.pass, until, ORDERS_PER_ROUND)
-                .await?;
+            let (facts, next) = self.sources.facts_in(self.pass, until, page).await?;
             is_whole |= self.pass.is_none() && next.is_none();
             self.pass = next;
             seen += notice(&facts, noticed);
@@ -216,7 +217,7 @@ impl Auditor {
         Ok(seen)
     }
 
-    /// The newest charges, and the next ones of the pass over all.
+    /// The newest page of charges, and the next one of the pass over all.
     async fn look_at_charges(
         &mut self,
         how: Thoroughness,
@@ -230,7 +231,6 @@ impl Auditor {
                 return Ok(());
             }
         }
-        let mut pages = 0;
         loop {
             let cursor = self.charges_cursor.take();
             let Some(page) = self.sources.charges(cursor.as_deref()).await? else {
@@ -238,9 +238,7 @@ impl Auditor {
             };
             self.compare(page.items, noticed).await?;
             self.charges_cursor = page.next_cursor;
-            pages += 1;
-            let is_enough = how == Thoroughness::Round && pages == CHARGE_PAGES_PER_ROUND;
-            if is_enough || self.charges_cursor.is_none() {
+            if how == Thoroughness::Round || self.charges_cursor.is_none() {
                 return Ok(());
             }
         }
@@ -267,7 +265,10 @@ impl Auditor {
         loop {
             let asked = AuditAnswers {
                 after: self.answers_after.take(),
-                limit: ANSWERS_PER_ROUND,
+                limit: match how {
+                    Thoroughness::Round => ANSWERS_PER_ROUND,
+                    Thoroughness::Whole => AuditAnswers::ANSWERS_MAX,
+                },
             };
             let page = self.sources.answers(asked).await?;
             for wrong in &page.items {
