@@ -22,8 +22,8 @@ pub const CHECK: &str = "audit";
 /// seconds within which a change by hand has to show.
 const PERIOD: Duration = Duration::from_secs(4);
 /// A round that takes longer than this is one of a large shop, and for what it takes more it pauses so many
-/// times as long: however large the shop is, the audit takes a small part of one core. A shorter one may
-/// have had to wait for others, and the next must not be late for it.
+/// times as long, so that the cost does not grow with the shop from there on. A shorter one may have had to
+/// wait for others, and the next must not be late for it.
 const SWIFT: Duration = Duration::from_secs(1);
 const PAUSE_FACTOR: u32 = 40;
 /// After a round that could not be completed: somebody is away, and may be back soon.
