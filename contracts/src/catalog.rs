@@ -220,7 +220,8 @@ fn yes() -> bool {
     true
 }
 
-/// Creates or changes one product. With `If-Match` only if it still has that version.
+/// Creates or changes one product. With `If-Match` only if it still has that version, or, with `0`, if
+/// there is none yet.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct UpsertProduct(pub ProductInput);

@@ -72,6 +72,15 @@ impl Body {
     pub fn name(&self) -> &'static str {
         self.path.rsplit("::").next().unwrap_or(self.path)
     }
+
+    /// The first sentence of what is said beside the type.
+    pub fn meaning(&self) -> String {
+        let schema = (self.schema)();
+        let text = schema.get("description").and_then(Value::as_str);
+        let sentence = text.unwrap_or_default().split(". ").next();
+        let sentence = sentence.unwrap_or_default().trim_end_matches('.');
+        sentence.replace('\n', " ")
+    }
 }
 
 /// All of them, by service, and there in the order of reading.

@@ -1,5 +1,7 @@
 //! What a worker's answer becomes in HTTP: its bytes as they are, with the headers they need.
 
+use std::borrow::Cow;
+
 use axum::{
     body::Body,
     http::{
@@ -58,10 +60,34 @@ pub(crate) fn json(status: StatusCode, body: impl Into<Body>) -> Response {
 
 /// One resource with its strong `ETag`, or 304 where the client has it already.
 pub(crate) fn resource(asked: &HeaderMap, tag: &Tag, cache: Cache, body: Bytes) -> Response {
+    tagged(asked, tag, cache, JSON, body)
+}
+
+/// A file that is part of the program.
+pub(crate) fn file(
+    asked: &HeaderMap,
+    cache: Cache,
+    content_type: HeaderValue,
+    content: Cow<'static, [u8]>,
+) -> Response {
+    let body = match content {
+        Cow::Borrowed(content) => Bytes::from_static(content),
+        Cow::Owned(content) => content.into(),
+    };
+    tagged(asked, &Tag::of(&body), cache, content_type, body)
+}
+
+fn tagged(
+    asked: &HeaderMap,
+    tag: &Tag,
+    cache: Cache,
+    content_type: HeaderValue,
+    body: Bytes,
+) -> Response {
     let mut response = if tag.is_in(asked) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        (StatusCode::OK, [(CONTENT_TYPE, JSON)], body).into_response()
+        (StatusCode::OK, [(CONTENT_TYPE, content_type)], body).into_response()
     };
     let headers = response.headers_mut();
     headers.insert(ETAG, tag.value());

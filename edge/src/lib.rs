@@ -130,8 +130,12 @@ fn routes() -> Routes {
         .page("/api/openapi.json", pages::docs::openapi)
         .page("/docs", pages::docs::show)
         .page("/docs/{file}", pages::docs::file)
+        .page("/docs/asyncapi.yaml", pages::events::asyncapi)
+        .page("/docs/events", pages::events::show)
         .page("/docs/problems", pages::problems::list)
         .page("/docs/problems/{code}", pages::problems::show)
+        .page("/schemas/", pages::events::schemas)
+        .page("/schemas/{file}", pages::events::schema)
 }
 
 /// How the edge is set up.

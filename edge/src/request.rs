@@ -176,6 +176,9 @@ pub(crate) enum IfMatch {
 }
 
 impl IfMatch {
+    /// The version of what does not exist.
+    pub(crate) const NOTHING_YET: Self = Self::Version(0);
+
     /// # Errors
     ///
     /// [`Refusal::IfMatchStale`] for a tag that no product of ours ever had.
@@ -194,6 +197,7 @@ impl IfMatch {
             .map(|tag| tag.split_once('.').map_or(tag, |(version, _)| version))
             .and_then(|version| version.parse().ok())
             .map(Self::Version)
+            .filter(|version| *version != Self::NOTHING_YET)
             .ok_or(Refusal::IfMatchStale)
     }
 

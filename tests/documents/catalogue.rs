@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use shopzen_chassis::Description;
 use shopzen_contracts::{
     Service,
-    catalogue::{self, Body, Kind, Message},
+    catalogue::{self, Kind, Message},
 };
 use shopzen_tests::{
     roles::{self, Role},
@@ -88,21 +88,10 @@ fn line(message: &Message, descriptions: &[Description]) -> String {
     format!(
         "| {kind} | `{}{key}` | {types} | {} | {} | {} |\n",
         message.subject,
-        meaning(&message.body),
+        message.body.meaning(),
         from.join(", "),
         to.join(", ")
     )
-}
-
-/// The first sentence of what is said beside the type.
-fn meaning(body: &Body) -> String {
-    let schema = (body.schema)();
-    let text = schema
-        .get("description")
-        .and_then(|text| text.as_str())
-        .unwrap_or_default();
-    let sentence = text.split(". ").next().unwrap_or_default();
-    sentence.trim_end_matches('.').replace('\n', " ")
 }
 
 fn heard_by(event: &Message, descriptions: &[Description]) -> Vec<String> {

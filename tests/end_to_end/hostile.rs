@@ -13,7 +13,7 @@ use tokio::{
     time::{Duration, timeout},
 };
 
-const ROUTES: [(&str, &str); 24] = [
+const ROUTES: [(&str, &str); 26] = [
     ("GET", "/api/v1/products"),
     ("GET", "/api/v1/products/lamp"),
     ("GET", "/api/v1/categories"),
@@ -35,6 +35,8 @@ const ROUTES: [(&str, &str); 24] = [
     ("PUT", "/api/v1/admin/products/lamp"),
     ("POST", "/api/v1/admin/stock/LAMP-BRASS/adjustments"),
     ("GET", "/api/v1/admin/stock/LAMP-BRASS/movements"),
+    ("GET", "/docs/nothing"),
+    ("GET", "/schemas/nothing"),
     ("GET", "/api/v2/nothing"),
     ("GET", "/%ff%fe"),
     ("GET", "/api/v1/products/%00"),

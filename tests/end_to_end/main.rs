@@ -7,3 +7,4 @@ mod crowds;
 mod hostile;
 mod import;
 mod live;
+mod staff;

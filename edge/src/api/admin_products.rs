@@ -13,7 +13,7 @@ use serde_json::Value;
 use shopzen_chassis::Answered;
 use shopzen_contracts::{
     FieldError, Slug,
-    catalog::{GetProduct, Product, ProductInput, UpsertProduct},
+    catalog::{Product, ProductInput, UpsertProduct},
 };
 
 use crate::{
@@ -51,24 +51,15 @@ pub(crate) async fn put(
     caller.signed_in()?;
     let body = with_slug(body, &slug)?;
     let if_match = IfMatch::read(&headers)?;
-    if if_match == IfMatch::Absent && exists(&caller, &slug).await? {
-        return Err(Refusal::IfMatchRequired);
-    }
-    caller.asking.if_match = if_match.into_header();
-    let answered = caller.command::<UpsertProduct>(body).await?;
-    upserted(answered)
-}
-
-async fn exists(caller: &Caller, slug: &Slug) -> Result<bool, Refusal> {
-    match caller
-        .query(&GetProduct {
-            id_or_slug: slug.to_string(),
-        })
-        .await
-    {
-        Ok(_) => Ok(true),
-        Err(Refusal::Worker(problem)) if problem.status == 404 => Ok(false),
-        Err(refusal) => Err(refusal),
+    caller.asking.if_match = match if_match {
+        IfMatch::Absent => IfMatch::NOTHING_YET.into_header(),
+        said => said.into_header(),
+    };
+    match caller.command::<UpsertProduct>(body).await {
+        Err(Refusal::Worker(problem)) if problem.status == 412 && if_match == IfMatch::Absent => {
+            Err(Refusal::IfMatchRequired)
+        }
+        answered => upserted(answered?),
     }
 }
 

@@ -4,18 +4,14 @@ use std::sync::LazyLock;
 
 use axum::{
     extract::Path,
-    http::{
-        HeaderMap, HeaderValue, StatusCode,
-        header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG},
-    },
-    response::{IntoResponse, Response},
+    http::{HeaderMap, HeaderValue, header::CONTENT_SECURITY_POLICY},
+    response::Response,
 };
-use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use rust_embed::{Embed, EmbeddedFile};
 
 use crate::{
-    answer::{Cache, Tag},
+    answer::{self, Cache},
     problem::Refusal,
 };
 
@@ -44,20 +40,8 @@ pub(crate) async fn show(
     let (file, cache) = find(&path).ok_or(Refusal::NotFound)?;
     let content_type = HeaderValue::from_str(file.metadata.mimetype());
     let content_type = content_type.map_err(|_| Refusal::Internal)?;
-    let body = match file.data {
-        std::borrow::Cow::Borrowed(data) => Bytes::from_static(data),
-        std::borrow::Cow::Owned(data) => data.into(),
-    };
-    let tag = Tag::of(&body);
-    let mut response = if tag.is_in(&headers) {
-        StatusCode::NOT_MODIFIED.into_response()
-    } else {
-        ([(CONTENT_TYPE, content_type)], body).into_response()
-    };
-    let headers = response.headers_mut();
-    headers.insert(ETAG, tag.value());
-    headers.insert(CACHE_CONTROL, cache.value());
-    headers.insert(CONTENT_SECURITY_POLICY, CSP);
+    let mut response = answer::file(&headers, cache, content_type, file.data);
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, CSP);
     Ok(response)
 }
 

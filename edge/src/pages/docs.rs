@@ -4,13 +4,9 @@ use std::sync::{Arc, LazyLock};
 
 use askama::Template;
 use axum::{
-    http::{
-        HeaderMap, HeaderValue, StatusCode,
-        header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG},
-    },
-    response::{IntoResponse, Response},
+    http::{HeaderMap, HeaderValue, header::CONTENT_SECURITY_POLICY},
+    response::Response,
 };
-use bytes::Bytes;
 use utoipa_swagger_ui::Config;
 
 use crate::{
@@ -72,16 +68,10 @@ pub(crate) async fn file(
         .content_type
         .parse::<HeaderValue>()
         .map_err(|_| Refusal::Internal)?;
-    let body = Bytes::from(file.bytes.into_owned());
-    let tag = Tag::of(&body);
-    let mut response = if tag.is_in(&headers) {
-        StatusCode::NOT_MODIFIED.into_response()
-    } else {
-        ([(CONTENT_TYPE, content_type)], body).into_response()
-    };
-    response.headers_mut().insert(ETAG, tag.value());
-    response
-        .headers_mut()
-        .insert(CACHE_CONTROL, Cache::Public.value());
-    Ok(response)
+    Ok(answer::file(
+        &headers,
+        Cache::Public,
+        content_type,
+        file.bytes.into_owned().into(),
+    ))
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod assets;
 pub(crate) mod docs;
+pub(crate) mod events;
 pub(crate) mod home;
 pub(crate) mod problems;
 

@@ -67,6 +67,33 @@ async fn the_documentation_works_without_any_other_server() {
 }
 
 #[tokio::test]
+async fn the_contract_on_nats_can_be_read_and_fetched() {
+    let shop = Shop::open().await;
+    let page = shop.get("/docs/events").await;
+    assert_eq!(page.status, 200);
+    let html = page.text();
+    assert!(html.contains("shop.evt.stock.v1.reserved.*"), "{html}");
+    let contract = shop.get("/docs/asyncapi.yaml").await;
+    assert_eq!(contract.header("content-type"), "application/yaml");
+    assert!(contract.text().contains("asyncapi: \"3.0.0\""));
+
+    let list: Value = serde_json::from_slice(&shop.get("/schemas/").await.body).unwrap();
+    let listed = list["schemas"].as_array().unwrap();
+    let linked = html
+        .split('"')
+        .filter(|text| text.starts_with("/schemas/"))
+        .count();
+    assert!(linked > 20 && linked <= listed.len(), "{linked}");
+    for path in listed {
+        let schema = shop.get(path.as_str().unwrap()).await;
+        assert_eq!(schema.header("content-type"), "application/schema+json");
+        let schema: Value = serde_json::from_slice(&schema.body).unwrap();
+        assert!(schema["title"].is_string(), "{path}: {schema}");
+    }
+    assert_eq!(shop.get("/schemas/made-up.json").await.code(), "not_found");
+}
+
+#[tokio::test]
 async fn every_error_has_a_page_and_made_up_ones_do_not() {
     let shop = Shop::open().await;
     let page = shop.get("/docs/problems/idempotency_key_reused").await;

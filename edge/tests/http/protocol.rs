@@ -36,6 +36,7 @@ async fn every_answer_keeps_browsers_from_mischief() {
     let shop = Shop::open().await;
     for target in [
         "/docs",
+        "/docs/events",
         "/docs/problems",
         "/nowhere",
         "/api/v1/products",

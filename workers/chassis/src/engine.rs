@@ -18,7 +18,6 @@ use crate::{
     Cx, Failure, Received, dead_letters,
     failure::{self, BRIEF_DELIVERIES_MAX, Remedy},
     handle::{Connections, EventHandler, Told},
-    inbox,
     message::{Message, decode_event},
     outbox::Relay,
     telemetry,
@@ -160,8 +159,7 @@ impl<S: Send + Sync + 'static> Engine<S> {
         unreadable: &mut Vec<usize>,
         stop_at: StopAt,
     ) -> Result<Told, Failure> {
-        let mut cx = Cx::begin(&self.connections).await?;
-        let mut fresh = inbox::enter(cx.db(), ids).await?;
+        let (mut cx, mut fresh) = Cx::begin_handling(&self.connections, ids).await?;
         let repeats = ids.len() - fresh.len();
         if repeats > 0 {
             metrics::counter!("inbox_repeats_total", "worker" => self.service.name())
@@ -310,10 +308,13 @@ impl<S: Send + Sync + 'static> Engine<S> {
             return Verdict::Again;
         }
         let buried = async {
-            let mut cx = Cx::begin(&self.connections).await?;
-            if let Ok(event_id) = message.event_id() {
-                inbox::enter(cx.db(), &[event_id]).await?;
-            }
+            let mut cx = match message.event_id() {
+                Ok(event_id) => {
+                    let (cx, _) = Cx::begin_handling(&self.connections, &[event_id]).await?;
+                    cx
+                }
+                Err(_) => Cx::begin(&self.connections).await?,
+            };
             self.bury(&mut cx, message, &reason).await?;
             cx.commit().await
         };

@@ -1,6 +1,7 @@
 //! What a handler is given: an open transaction, and no other way to tell anybody anything.
 
 use std::{
+    collections::HashSet,
     fmt,
     future::Future,
     sync::{Arc, Mutex},
@@ -10,11 +11,13 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use shopzen_contracts::{Event, Notice, Problem, auth::Claims};
-use sqlx::{Executor, PgConnection, PgPool, Postgres, pool::PoolConnection};
+use sqlx::{
+    AssertSqlSafe, Executor, PgConnection, PgPool, Postgres, pool::PoolConnection, postgres::PgRow,
+};
 use uuid::Uuid;
 
 use crate::{
-    Failure, Refused, clock,
+    Failure, Refused, clock, inbox,
     outbox::{self, OutboxRow},
     trace::TraceParent,
 };
@@ -44,13 +47,29 @@ pub(crate) struct Told {
 
 impl Cx {
     pub(crate) async fn begin(connections: &Arc<Connections>) -> Result<Self, Failure> {
-        let connection = connections.begin().await?;
-        Ok(Self {
+        let (connection, _) = connections.begin("BEGIN").await?;
+        Ok(Self::of(connection, connections))
+    }
+
+    /// A transaction that handles events, with those of them that have not been handled before.
+    pub(crate) async fn begin_handling(
+        connections: &Arc<Connections>,
+        event_ids: &[Uuid],
+    ) -> Result<(Self, HashSet<Uuid>), Failure> {
+        let (connection, rows) = connections
+            .begin(&inbox::begin_and_enter(event_ids))
+            .await?;
+        let cx = Self::of(connection, connections);
+        Ok((cx, inbox::entered(&rows)?))
+    }
+
+    fn of(connection: PoolConnection<Postgres>, connections: &Arc<Connections>) -> Self {
+        Self {
             connection: Some(connection),
             connections: Arc::clone(connections),
             now: clock::now(),
             told: Told::default(),
-        })
+        }
     }
 
     /// Writes down what is to be published: the last statement of a transaction.
@@ -157,21 +176,32 @@ impl Connections {
         }
     }
 
-    /// A connection with an open transaction. One at hand may have died since it was used, with the
-    /// database or with the network; that is no reason to fail.
-    async fn begin(&self) -> Result<PoolConnection<Postgres>, Failure> {
-        while let Some(mut kept) = self.take() {
-            match kept.execute("BEGIN").await {
-                Ok(_) => return Ok(kept),
-                Err(_) => kept.close_on_drop(),
+    /// A connection with an open transaction, and what the statements that opened it answered. A
+    /// connection at hand may have died since it was used, with the database or with the network; that
+    /// is no reason to fail.
+    async fn begin(
+        &self,
+        statements: &str,
+    ) -> Result<(PoolConnection<Postgres>, Vec<PgRow>), Failure> {
+        loop {
+            let kept = self.take();
+            let is_kept = kept.is_some();
+            let mut connection = match kept {
+                Some(kept) => kept,
+                None => self.pool.acquire().await?,
+            };
+            // Nobody's input is in them.
+            let statements = sqlx::raw_sql(AssertSqlSafe(statements.to_owned()));
+            match statements.fetch_all(&mut *connection).await {
+                Ok(rows) => return Ok((connection, rows)),
+                Err(error) => {
+                    connection.close_on_drop();
+                    if !is_kept {
+                        return Err(error.into());
+                    }
+                }
             }
         }
-        let mut connection = self.pool.acquire().await?;
-        if let Err(error) = connection.execute("BEGIN").await {
-            connection.close_on_drop();
-            return Err(error.into());
-        }
-        Ok(connection)
     }
 
     fn take(&self) -> Option<PoolConnection<Postgres>> {

@@ -1,29 +1,31 @@
 //! Which events this worker has handled. The key is the event's id and never its sequence: after the
 //! broker has lost its tail, sequences are used again for other events.
 
-use std::collections::HashSet;
+use std::{
+    collections::{BTreeSet, HashSet},
+    fmt::Write as _,
+};
 
-use sqlx::PgConnection;
+use sqlx::{Row, postgres::PgRow};
 use uuid::Uuid;
 
-use crate::Failure;
-
-/// Enters events, and returns those that were not there before. A second replica with the same
+/// Opens a transaction and enters events, in the order of their ids. A second replica with the same
 /// event waits here until the first has committed or given up.
-pub(crate) async fn enter(
-    db: &mut PgConnection,
-    event_ids: &[Uuid],
-) -> Result<HashSet<Uuid>, Failure> {
-    let fresh: Vec<Uuid> = sqlx::query_scalar(
-        "
-        INSERT INTO inbox (event_id)
-        SELECT DISTINCT id FROM unnest($1::uuid[]) AS row (id) ORDER BY id
-        ON CONFLICT (event_id) DO NOTHING
-        RETURNING event_id
-        ",
-    )
-    .bind(event_ids)
-    .fetch_all(db)
-    .await?;
-    Ok(fresh.into_iter().collect())
+///
+/// Both in one round trip, which only PostgreSQL's simple protocol does; it has no parameters, so the
+/// ids stand in the text.
+pub(crate) fn begin_and_enter(event_ids: &[Uuid]) -> String {
+    let event_ids: BTreeSet<&Uuid> = event_ids.iter().collect();
+    let mut text = "BEGIN; INSERT INTO inbox (event_id) VALUES ".to_owned();
+    for (index, id) in event_ids.into_iter().enumerate() {
+        let comma = if index == 0 { "" } else { "," };
+        write!(text, "{comma}('{id}')").expect("a string takes everything");
+    }
+    text.push_str(" ON CONFLICT (event_id) DO NOTHING RETURNING event_id");
+    text
+}
+
+/// Those that were not there before.
+pub(crate) fn entered(rows: &[PgRow]) -> sqlx::Result<HashSet<Uuid>> {
+    rows.iter().map(|row| row.try_get("event_id")).collect()
 }

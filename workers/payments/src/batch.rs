@@ -17,7 +17,7 @@ use crate::{
     calls::Errand,
     domain::{Effect, Fact, Illegal, Input, Kind, Movement, State},
     gateway::Operation,
-    store::{self, Settled},
+    store::{self, Changes, Settled},
 };
 
 /// What an order says about paying.
@@ -230,12 +230,15 @@ impl<'p> Batch<'p> {
 
     /// Writes everything down, and calls gateways once that is committed.
     pub(crate) async fn save(self, cx: &mut Cx) -> Result<(), Failure> {
-        store::save_payments(cx.db(), &self.rows).await?;
-        store::stop_asking(cx.db(), &self.not_asked).await?;
         let calls = &self.payments.calls;
-        let (settled, new) = (&self.settled, &self.attempts);
-        store::save_attempts(cx.db(), settled, new, calls.lease()).await?;
-        store::insert_transfers(cx.db(), &self.bookings).await?;
+        let changes = Changes {
+            payments: &self.rows,
+            settled: &self.settled,
+            asked: &self.attempts,
+            bookings: &self.bookings,
+        };
+        store::save(cx.db(), &changes, calls.lease()).await?;
+        store::stop_asking(cx.db(), &self.not_asked).await?;
         for NewAttempt {
             order_id,
             kind,

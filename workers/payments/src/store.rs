@@ -116,62 +116,6 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// Writes payments that were not there when their orders were looked up, and what changed of those
-/// that are locked.
-pub(crate) async fn save_payments(
-    db: &mut PgConnection,
-    payments: &BTreeMap<Uuid, Payment>,
-) -> Result<(), Failure> {
-    let new = Columns::of(payments, Standing::New);
-    let changed = Columns::of(payments, Standing::Changed);
-    let expected = new.order_ids.len();
-    if expected == 0 && changed.order_ids.is_empty() {
-        return Ok(());
-    }
-    let inserted: i64 = sqlx::query_scalar(
-        "
-        WITH changed AS (
-            UPDATE payments AS payment
-            SET state = row.state, amount_minor = row.amount_minor, currency = row.currency,
-                gateway = row.gateway, token = row.token, charge = row.charge
-            FROM unnest
-                ($1::uuid[], $2::text[], $3::int8[], $4::text[], $5::text[], $6::text[], $7::text[])
-                AS row (order_id, state, amount_minor, currency, gateway, token, charge)
-            WHERE payment.order_id = row.order_id
-        ),
-        inserted AS (
-            INSERT INTO payments (order_id, state, amount_minor, currency, gateway, token, charge)
-            SELECT * FROM unnest
-                ($8::uuid[], $9::text[], $10::int8[], $11::text[], $12::text[], $13::text[], $14::text[])
-            ON CONFLICT (order_id) DO NOTHING
-            RETURNING order_id
-        )
-        SELECT count(*) FROM inserted
-        ",
-    )
-    .bind(changed.order_ids)
-    .bind(changed.states)
-    .bind(changed.amounts)
-    .bind(changed.currencies)
-    .bind(changed.gateways)
-    .bind(changed.tokens)
-    .bind(changed.charges)
-    .bind(new.order_ids)
-    .bind(new.states)
-    .bind(new.amounts)
-    .bind(new.currencies)
-    .bind(new.gateways)
-    .bind(new.tokens)
-    .bind(new.charges)
-    .fetch_one(db)
-    .await?;
-    // Another replica was told something else about the same order at the same moment.
-    if usize::try_from(inserted).ok() != Some(expected) {
-        return Err(Failure::Overtaken);
-    }
-    Ok(())
-}
-
 /// An attempt that is not settled.
 pub(crate) struct OpenAttempt {
     pub(crate) kind: Kind,
@@ -248,48 +192,119 @@ pub(crate) struct Settled {
     pub(crate) pause: Option<Duration>,
 }
 
-/// Writes what became of attempts that are locked, and what will be asked next. Who does not record an
-/// answer within `lease` has died. Pauses become longer by up to a quarter, so that those who failed
-/// together do not come back together.
-pub(crate) async fn save_attempts(
+/// All that one transaction writes.
+pub(crate) struct Changes<'a> {
+    pub(crate) payments: &'a BTreeMap<Uuid, Payment>,
+    pub(crate) settled: &'a [Settled],
+    pub(crate) asked: &'a [NewAttempt],
+    pub(crate) bookings: &'a [Booking],
+}
+
+/// Writes payments, new ones and those that are locked, what became of attempts that are locked, what
+/// will be asked next, and the ledger: in one statement, because a round trip costs as much as the rows.
+///
+/// Who does not record an answer within `lease` has died. Pauses become longer by up to a quarter, so
+/// that those who failed together do not come back together.
+pub(crate) async fn save(
     db: &mut PgConnection,
-    settled: &[Settled],
-    new: &[NewAttempt],
+    changes: &Changes<'_>,
     lease: Duration,
 ) -> Result<(), Failure> {
-    if settled.is_empty() && new.is_empty() {
+    let Changes {
+        payments,
+        settled,
+        asked,
+        bookings,
+    } = changes;
+    let new = Columns::of(payments, Standing::New);
+    let changed = Columns::of(payments, Standing::Changed);
+    let expected = new.order_ids.len();
+    let moves_nothing = expected == 0 && changed.order_ids.is_empty();
+    if moves_nothing && settled.is_empty() && asked.is_empty() && bookings.is_empty() {
         return Ok(());
     }
-    sqlx::query(
+    let accounts = bookings.iter().map(|booking| booking.movement.accounts());
+    let (debits, credits): (Vec<_>, Vec<_>) = accounts.unzip();
+    let inserted: i64 = sqlx::query_scalar(
         "
-        WITH settled AS (
+        WITH changed AS (
+            UPDATE payments AS payment
+            SET state = row.state, amount_minor = row.amount_minor, currency = row.currency,
+                gateway = row.gateway, token = row.token, charge = row.charge
+            FROM unnest
+                ($1::uuid[], $2::text[], $3::int8[], $4::text[], $5::text[], $6::text[], $7::text[])
+                AS row (order_id, state, amount_minor, currency, gateway, token, charge)
+            WHERE payment.order_id = row.order_id
+        ),
+        inserted AS (
+            INSERT INTO payments (order_id, state, amount_minor, currency, gateway, token, charge)
+            SELECT * FROM unnest
+                ($8::uuid[], $9::text[], $10::int8[], $11::text[], $12::text[], $13::text[], $14::text[])
+            ON CONFLICT (order_id) DO NOTHING
+            RETURNING order_id
+        ),
+        settled AS (
             UPDATE payment_attempts AS attempt
             SET state = row.state,
                 next_at = now() + row.pause_ms * interval '1 millisecond' * (1 + random() / 4)
-            FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int8[])
+            FROM unnest($15::uuid[], $16::text[], $17::text[], $18::int8[])
                 AS row (order_id, kind, state, pause_ms)
             WHERE attempt.order_id = row.order_id AND attempt.kind = row.kind
+        ),
+        asked AS (
+            INSERT INTO payment_attempts
+                (order_id, kind, state, amount_minor, next_at, cause_id, trace_parent)
+            SELECT order_id, kind, $19, amount_minor, now() + $20 * interval '1 millisecond', cause_id,
+                trace_parent
+            FROM unnest($21::uuid[], $22::text[], $23::int8[], $24::uuid[], $25::text[])
+                AS row (order_id, kind, amount_minor, cause_id, trace_parent)
+        ),
+        booked AS (
+            INSERT INTO ledger_transfers
+                (order_id, movement, debit_account, credit_account, amount_minor, currency)
+            SELECT * FROM unnest
+                ($26::uuid[], $27::text[], $28::text[], $29::text[], $30::int8[], $31::text[])
         )
-        INSERT INTO payment_attempts
-            (order_id, kind, state, amount_minor, next_at, cause_id, trace_parent)
-        SELECT order_id, kind, $5, amount_minor, now() + $6 * interval '1 millisecond', cause_id, trace_parent
-        FROM unnest($7::uuid[], $8::text[], $9::int8[], $10::uuid[], $11::text[])
-            AS row (order_id, kind, amount_minor, cause_id, trace_parent)
+        SELECT count(*) FROM inserted
         ",
     )
+    .bind(changed.order_ids)
+    .bind(changed.states)
+    .bind(changed.amounts)
+    .bind(changed.currencies)
+    .bind(changed.gateways)
+    .bind(changed.tokens)
+    .bind(changed.charges)
+    .bind(new.order_ids)
+    .bind(new.states)
+    .bind(new.amounts)
+    .bind(new.currencies)
+    .bind(new.gateways)
+    .bind(new.tokens)
+    .bind(new.charges)
     .bind(settled.iter().map(|s| s.order_id.0).collect::<Vec<_>>())
     .bind(settled.iter().map(|s| s.kind.as_str()).collect::<Vec<_>>())
     .bind(settled.iter().map(|s| s.state.as_str()).collect::<Vec<_>>())
     .bind(settled.iter().map(|s| s.pause.map(millis)).collect::<Vec<_>>())
     .bind(attempt::State::Calling.as_str())
     .bind(millis(lease))
-    .bind(new.iter().map(|a| a.order_id.0).collect::<Vec<_>>())
-    .bind(new.iter().map(|a| a.kind.as_str()).collect::<Vec<_>>())
-    .bind(new.iter().map(|a| a.amount.amount_minor).collect::<Vec<_>>())
-    .bind(new.iter().map(|a| a.cause.event_id).collect::<Vec<_>>())
-    .bind(new.iter().map(|a| a.cause.trace.as_str()).collect::<Vec<_>>())
-    .execute(db)
+    .bind(asked.iter().map(|a| a.order_id.0).collect::<Vec<_>>())
+    .bind(asked.iter().map(|a| a.kind.as_str()).collect::<Vec<_>>())
+    .bind(asked.iter().map(|a| a.amount.amount_minor).collect::<Vec<_>>())
+    .bind(asked.iter().map(|a| a.cause.event_id).collect::<Vec<_>>())
+    .bind(asked.iter().map(|a| a.cause.trace.as_str()).collect::<Vec<_>>())
+    .bind(bookings.iter().map(|b| b.order_id.0).collect::<Vec<_>>())
+    .bind(bookings.iter().map(|b| b.movement.as_str()).collect::<Vec<_>>())
+    .bind(debits)
+    .bind(credits)
+    .bind(bookings.iter().map(|b| b.amount.amount_minor).collect::<Vec<_>>())
+    .bind(bookings.iter().map(|b| b.amount.currency.as_str()).collect::<Vec<_>>())
+    .fetch_one(db)
     .await?;
+    // Another replica was told something else about the same order at the same moment.
+    if usize::try_from(inserted).ok() != Some(expected) {
+        return Err(Failure::Overtaken);
+    }
     Ok(())
 }
 
@@ -369,50 +384,6 @@ pub(crate) async fn claim_due(
             })
         })
         .collect()
-}
-
-/// Writes into the ledger.
-pub(crate) async fn insert_transfers(
-    db: &mut PgConnection,
-    bookings: &[Booking],
-) -> Result<(), Failure> {
-    if bookings.is_empty() {
-        return Ok(());
-    }
-    let accounts = bookings.iter().map(|booking| booking.movement.accounts());
-    let (debits, credits): (Vec<_>, Vec<_>) = accounts.unzip();
-    sqlx::query(
-        "
-        INSERT INTO ledger_transfers
-            (order_id, movement, debit_account, credit_account, amount_minor, currency)
-        SELECT * FROM unnest
-            ($1::uuid[], $2::text[], $3::text[], $4::text[], $5::int8[], $6::text[])
-        ",
-    )
-    .bind(bookings.iter().map(|b| b.order_id.0).collect::<Vec<_>>())
-    .bind(
-        bookings
-            .iter()
-            .map(|b| b.movement.as_str())
-            .collect::<Vec<_>>(),
-    )
-    .bind(debits)
-    .bind(credits)
-    .bind(
-        bookings
-            .iter()
-            .map(|b| b.amount.amount_minor)
-            .collect::<Vec<_>>(),
-    )
-    .bind(
-        bookings
-            .iter()
-            .map(|b| b.amount.currency.as_str())
-            .collect::<Vec<_>>(),
-    )
-    .execute(db)
-    .await?;
-    Ok(())
 }
 
 /// For `$n * interval '1 millisecond'`.

@@ -13,7 +13,7 @@ const EVENT_BYTES_MAX: usize = 240 << 10;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wish<'a> {
     pub(crate) input: &'a ProductInput,
-    /// As in RFC 9110: the product must have this version.
+    /// As in RFC 9110: the product must have this version; 0 is one that does not exist.
     pub(crate) if_match: Option<&'a str>,
 }
 
@@ -138,7 +138,7 @@ impl Shelf {
         let current = self.products.get(slug);
         if let Some(if_match) = wish.if_match {
             let version = current.map(|product| product.version);
-            if !version.is_some_and(|version| matches_version(if_match, version)) {
+            if !matches_version(if_match, version.unwrap_or_default()) {
                 return Err(Refusal::OutOfDate(version));
             }
         }
@@ -230,15 +230,15 @@ fn largest_event(product: &Stored) -> usize {
     serde_json::to_vec(&product.changed(|_| i64::MAX)).map_or(usize::MAX, |json| json.len())
 }
 
-/// Whether one of the entity tags in `If-Match` is of this version: `7`, `"7"`, `"6", "7"` or `*`.
-/// Weak ones never match (RFC 9110, 13.1.1).
+/// Whether one of the entity tags in `If-Match` is of this version: `7`, `"7"`, `"6", "7"`, or `*` for
+/// whatever exists. Weak ones never match (RFC 9110, 13.1.1).
 fn matches_version(if_match: &str, version: i64) -> bool {
     if_match.split(',').map(str::trim).any(|tag| {
         let tag = tag
             .strip_prefix('"')
             .and_then(|tag| tag.strip_suffix('"'))
             .unwrap_or(tag);
-        tag == "*" || tag.parse() == Ok(version)
+        (tag == "*" && version > 0) || tag.parse() == Ok(version)
     })
 }
 
@@ -360,7 +360,13 @@ mod tests {
             if_match: Some("*"),
         };
         assert_eq!(shelf.take(unknown, id(1)), Err(Refusal::OutOfDate(None)));
-        take(&mut shelf, &lamp, 1).unwrap();
+        shelf.seen.clear();
+        let new = Wish {
+            input: &lamp,
+            if_match: Some("0"),
+        };
+        assert_eq!(shelf.take(new, id(1)), Ok(Taken::Created));
+        shelf.seen.clear();
         for (name, if_match) in [
             ("a", "1"),
             ("b", "\"2\""),
@@ -376,6 +382,7 @@ mod tests {
             assert_eq!(shelf.take(wish, id(1)), Ok(Taken::Updated), "{if_match}");
         }
         for stale in [
+            "0",
             "4",
             "\"6\"",
             "W/\"5\"",

@@ -1,0 +1,53 @@
+//! What staff do, and what keeps them from undoing each other's work.
+
+use anyhow::{Context, Result, ensure};
+use reqwest::{Client, Response};
+use serde_json::{Value, json};
+use shopzen_tests::shop::Shop;
+
+const SLUG: &str = "draft-lamp";
+
+fn lamp(name: &str) -> Value {
+    json!({
+        "name": name,
+        "published": false,
+        "variants": [{"sku": "DRAFT-LAMP", "price": {"amount_minor": 2499, "currency": "EUR"}}],
+    })
+}
+
+async fn put(shop: &Shop, product: &Value, if_match: Option<&str>) -> Result<Response> {
+    let mut request = Client::new()
+        .put(shop.url(&format!("/api/v1/admin/products/{SLUG}")))
+        .bearer_auth(shop.token("staff@demo.test")?)
+        .json(product);
+    if let Some(tag) = if_match {
+        request = request.header("If-Match", tag);
+    }
+    Ok(request.send().await?)
+}
+
+/// Nobody but staff sees a draft: whether it exists cannot be asked of the shop's public side.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_draft_is_not_overwritten_by_who_has_not_read_it() -> Result<()> {
+    let shop = Shop::start(&["--seed", "none"]).await?;
+    let created = put(&shop, &lamp("Lamp"), None).await?;
+    ensure!(created.status() == 201, "{created:?}");
+    let tag = created.headers()["etag"].to_str()?.to_owned();
+
+    let unread = put(&shop, &lamp("Other lamp"), None).await?;
+    ensure!(unread.status() == 428, "{unread:?}");
+    let problem: Value = unread.json().await?;
+    ensure!(problem["code"] == "if_match_required", "{problem}");
+
+    let read = put(&shop, &lamp("Better lamp"), Some(&tag)).await?;
+    ensure!(read.status() == 200, "{read:?}");
+    let product: Value = read.json().await?;
+    ensure!(product["name"] == "Better lamp", "{product}");
+
+    let stale = put(&shop, &lamp("Worse lamp"), Some(&tag)).await?;
+    ensure!(stale.status() == 412, "{stale:?}");
+    let problem: Value = stale.json().await?;
+    let code = problem["code"].as_str().context("a problem has a code")?;
+    ensure!(code == "out_of_date", "{problem}");
+    Ok(())
+}
