@@ -7,7 +7,7 @@ use shopzen_catalog::feed::Format;
 use shopzen_contracts::{Currency, OrderId, Service};
 use uuid::Uuid;
 
-use crate::{bench::BenchArgs, roles::Role};
+use crate::{bench::BenchArgs, chaos::ChaosArgs, roles::Role};
 
 /// ShopZen: a shop whose parts talk in messages. Without a command: `up`.
 #[derive(Debug, Parser)]
@@ -87,6 +87,8 @@ pub enum Command {
     },
     /// Measure a running shop
     Bench(BenchArgs),
+    /// Break a shop of its own in every way there is, under load, and see whether it kept its promises
+    Chaos(ChaosArgs),
 }
 
 impl Default for Command {
@@ -137,6 +139,9 @@ pub struct UpArgs {
     /// Return when the shop is ready, and leave it running
     #[arg(long)]
     pub detach: bool,
+    /// Where the roles find NATS, if not where it listens: `shopzen chaos` stands in between
+    #[arg(long, value_name = "URL", hide = true)]
+    pub nats_detour: Option<String>,
 }
 
 /// What an empty shop is filled with.
