@@ -47,6 +47,11 @@ const COOL_DOWN: Duration = Duration::from_secs(16);
 /// (`up/supervise.rs` gives one from the sixth in 30 seconds on).
 const DEATHS_MAX: usize = 3;
 const DEATHS_WINDOW: Duration = Duration::from_mins(1);
+/// Orders up to which the broker loses whole streams. All their events are published again then, which takes
+/// longer the older a shop is; in a long run there would be time for nothing else.
+const LOST_ORDERS_MAX: u64 = 8_000;
+/// Faults that are drawn until one is bearable.
+const DRAWS_MAX: usize = 1_000;
 /// A fault that cannot be injected within so long is given up.
 const INJECT_LIMIT: Duration = Duration::from_secs(30);
 
@@ -130,6 +135,7 @@ impl Campaign {
         let step = terminal.step("shoppers");
         crowd.finish().await;
         history.loaded = began.elapsed();
+        history.injected.sort_by_key(|injected| injected.over);
         step.done(&format!(
             "{} orders were accepted",
             market.book.accepted_count()
@@ -164,7 +170,19 @@ async fn faults(
             return history;
         }
         ticks.tick().await;
-        let fault = deaths.next_bearable(&mut schedule);
+        let orders = market.book.accepted_count();
+        let has_company = schedule.has_company();
+        let mut next = || {
+            let mut drawn = std::iter::repeat_with(|| schedule.next()).take(DRAWS_MAX);
+            drawn.find(|fault| {
+                args.wants(fault)
+                    && (orders < LOST_ORDERS_MAX || !fault.loses_streams())
+                    && deaths.bears(*fault)
+            })
+        };
+        // Whom all that is left would kill has died too often lately.
+        let Some(fault) = next() else { continue };
+        let company = has_company.then(next).flatten();
         progress.set(
             began.elapsed().as_secs(),
             &format!(
@@ -174,9 +192,6 @@ async fn faults(
                 market.book.confirmed_count()
             ),
         );
-        let company = schedule
-            .has_company()
-            .then(|| deaths.next_bearable(&mut schedule));
         let one = attempt(injector, fault);
         let other = async {
             match company {
@@ -206,21 +221,20 @@ async fn attempt(injector: &Injector<'_>, fault: Fault) -> Result<Injected, (Fau
 struct Deaths(VecDeque<(Instant, Victim)>);
 
 impl Deaths {
-    /// The next fault of the schedule that does not kill somebody who died too often lately.
-    fn next_bearable(&mut self, schedule: &mut Schedule) -> Fault {
+    /// Counts whom a fault kills. False for somebody who died too often lately.
+    fn bears(&mut self, fault: Fault) -> bool {
         let now = Instant::now();
         self.0
             .retain(|(at, _)| now.duration_since(*at) < DEATHS_WINDOW);
-        loop {
-            let fault = schedule.next();
-            let Some(victim) = fault.kills() else {
-                return fault;
-            };
-            if self.0.iter().filter(|(_, dead)| *dead == victim).count() < DEATHS_MAX {
-                self.0.push_back((now, victim));
-                return fault;
-            }
+        let Some(victim) = fault.kills() else {
+            return true;
+        };
+        let lately = self.0.iter().filter(|(_, dead)| *dead == victim);
+        let bears = lately.count() < DEATHS_MAX;
+        if bears {
+            self.0.push_back((now, victim));
         }
+        bears
     }
 }
 

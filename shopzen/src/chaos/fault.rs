@@ -119,6 +119,11 @@ impl Fault {
         }
     }
 
+    /// Whether the broker loses a stream with all that lies in it.
+    pub fn loses_streams(&self) -> bool {
+        matches!(self, Self::Rewind(_) | Self::Wipe | Self::DeleteStream(_))
+    }
+
     /// What dies of it: a process that dies too often is given pauses, which are no recovery.
     pub fn kills(&self) -> Option<Target> {
         match self {
@@ -188,6 +193,13 @@ impl Recovery {
 #[derive(Debug)]
 pub struct Schedule {
     rng: SmallRng,
+}
+
+/// Faults among which is at least one of each kind.
+pub fn every_kind() -> impl Iterator<Item = Fault> {
+    const ENOUGH: usize = 2_000;
+    let mut schedule = Schedule::new(0);
+    std::iter::repeat_with(move || schedule.next()).take(ENOUGH)
 }
 
 /// Who takes part in a checkout, and whom it does not work without.
@@ -342,7 +354,7 @@ mod tests {
         };
         assert_eq!(drawn(7), drawn(7));
         assert_ne!(drawn(7), drawn(8));
-        let kinds: BTreeSet<&str> = drawn(7).iter().map(Fault::kind).collect();
+        let kinds: BTreeSet<&str> = every_kind().map(|fault| fault.kind()).collect();
         assert_eq!(kinds.len(), 26, "{kinds:?}");
     }
 }

@@ -16,11 +16,11 @@ mod report;
 mod shop;
 mod verdict;
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, fs, path::PathBuf, time::Duration};
 
 use clap::{Args, value_parser};
 
-use self::{campaign::Campaign, report::Report};
+use self::{campaign::Campaign, fault::Fault, report::Report};
 use crate::{
     cli::Options,
     exit::{Exit, Failure, OrFail as _},
@@ -48,6 +48,9 @@ pub struct ChaosArgs {
     /// Go on until so many faults were injected, even if that takes longer
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub faults: usize,
+    /// Only faults with this in their name, as the report has it
+    #[arg(long, value_name = "TEXT")]
+    pub only: Option<String>,
     /// Also write the report as Markdown to a file
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
@@ -61,6 +64,11 @@ impl ChaosArgs {
         Duration::from_mins(self.minutes.into())
     }
 
+    fn wants(&self, fault: &Fault) -> bool {
+        let only = self.only.as_ref();
+        only.is_none_or(|only| fault.kind().contains(only))
+    }
+
     fn period(&self) -> Duration {
         Duration::from_mins(1) / self.faults_per_minute
     }
@@ -71,6 +79,15 @@ pub async fn chaos(
     options: &Options,
     terminal: &Terminal,
 ) -> Result<(), Failure> {
+    if !fault::every_kind().any(|fault| args.wants(&fault)) {
+        let kinds: BTreeSet<&str> = fault::every_kind().map(|fault| fault.kind()).collect();
+        let kinds: Vec<&str> = kinds.into_iter().collect();
+        return Err(Failure::new(
+            Exit::Usage,
+            "--only fits no fault",
+            format!("there are: {}", kinds.join(", ")),
+        ));
+    }
     let folder = Folder::new(options)?;
     let seed = args.seed.unwrap_or_else(rand::random);
     let mut signals = Signals::listen()?;

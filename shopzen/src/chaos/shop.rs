@@ -43,6 +43,9 @@ const USER_LIMIT: Duration = Duration::from_secs(10);
 const SESSIONS_LIMIT: Duration = Duration::from_secs(5);
 /// Made-up products, so that shoppers do not all want the same.
 const PRODUCTS: &str = "200";
+/// An order whose card never answers ends with its deadline: one that was placed just before the last
+/// fault must have ended within [`super::verdict::QUIET_LIMIT`] of it.
+const DEADLINE_S: &str = "30";
 /// Shoppers who have been asked to do something get so long; nobody waits for them.
 const ACTION_DEADLINE_S: &str = "10";
 
@@ -93,6 +96,7 @@ impl Shop {
             .args(["up", "--split", "--http-port", "0", "--ops-port", "0"])
             .args(["--seed", PRODUCTS, "--nats-detour", &detour.url])
             .env("SHOPZEN_LIMITS__ENABLED", "false")
+            .env("SHOPZEN_ORDERS__DEADLINE_S", DEADLINE_S)
             .env("SHOPZEN_ORDERS__ACTION_DEADLINE_S", ACTION_DEADLINE_S)
             .stdin(Stdio::null())
             .stdout(output)
