@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::facts::{Event, EventId, Millis, Service};
+use crate::{
+    facts::{Event, EventId, Millis, Service},
+    replica::Compared,
+};
 
 /// How long a consumer waits for an acknowledgement before it delivers again.
 const ACK_WAIT: Millis = 10_000;
@@ -17,10 +20,16 @@ pub(crate) struct Delivery {
     pub(crate) seq: Seq,
     /// The broker's start in which it was delivered.
     start: u64,
+    /// How often its stream had been deleted by then.
+    deleted: u64,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Stream {
+    /// It is there once its worker has made it.
+    pub(crate) is_missing: bool,
+    /// How often it was deleted.
+    pub(crate) deleted: u64,
     pub(crate) messages: BTreeMap<Seq, Event>,
     pub(crate) last: Seq,
     /// What would survive a power cut.
@@ -63,19 +72,22 @@ impl Broker {
         &self.streams[&service]
     }
 
-    /// Stores an event, or recognises it, and says where it stands.
-    pub(crate) fn publish(&mut self, event: &Event) -> Seq {
+    /// Stores an event, or recognises it, and says where it stands. No stream, no answer.
+    pub(crate) fn publish(&mut self, event: &Event) -> Option<Seq> {
         let stream = self
             .streams
             .get_mut(&event.fact.owner())
             .expect("each has a stream");
+        if stream.is_missing {
+            return None;
+        }
         if let Some(seq) = stream.known.get(&event.id) {
-            return *seq;
+            return Some(*seq);
         }
         stream.last += 1;
         stream.messages.insert(stream.last, event.clone());
         stream.known.insert(event.id, stream.last);
-        stream.last
+        Some(stream.last)
     }
 
     /// Hands out up to `most` messages, from somewhere in the middle or from the end.
@@ -113,15 +125,37 @@ impl Broker {
         let mut messages = Vec::with_capacity(found.len());
         for seq in found {
             consumer.held.insert(seq, now + ACK_WAIT);
-            let delivery = Delivery { source, seq, start };
-            messages.push((delivery, streams[&source].messages[&seq].clone()));
+            let stream = &streams[&source];
+            let deleted = stream.deleted;
+            let delivery = Delivery {
+                source,
+                seq,
+                start,
+                deleted,
+            };
+            messages.push((delivery, stream.messages[&seq].clone()));
         }
         messages
     }
 
-    /// An acknowledgement of before a restart went to a connection that is gone.
+    /// Whether connection and stream are still those with which receipts were compared.
+    pub(crate) fn is_still(&self, owner: Service, compared: Compared) -> bool {
+        let stream = self.stream(owner);
+        let there = (self.starts, stream.deleted);
+        !stream.is_missing && there == (compared.start, compared.deleted)
+    }
+
+    /// Makes a stream where it is missing.
+    pub(crate) fn make_stream(&mut self, owner: Service) {
+        let stream = self.streams.get_mut(&owner).expect("each has a stream");
+        stream.is_missing = false;
+    }
+
+    /// An acknowledgement of before a restart went to a connection that is gone, and one for a stream that
+    /// was deleted to nobody.
     pub(crate) fn ack(&mut self, follower: Service, delivery: Delivery) {
-        if delivery.start != self.starts {
+        let deleted = self.stream(delivery.source).deleted;
+        if (delivery.start, delivery.deleted) != (self.starts, deleted) {
             return;
         }
         if let Some(consumer) = self.consumers.get_mut(&(follower, delivery.source)) {
@@ -190,6 +224,21 @@ impl Broker {
             consumer.acked.retain(|seq| *seq <= synced);
         }
         self.restart();
+    }
+
+    /// Somebody deletes a stream, and its consumers with it. Connections stay.
+    pub(crate) fn delete_stream(&mut self, owner: Service) {
+        let stream = self.streams.get_mut(&owner).expect("each has a stream");
+        *stream = Stream {
+            is_missing: true,
+            deleted: stream.deleted + 1,
+            ..Stream::default()
+        };
+        for ((_, source), consumer) in &mut self.consumers {
+            if *source == owner {
+                *consumer = Consumer::default();
+            }
+        }
     }
 
     /// An empty disk. Workers make their streams and consumers again.

@@ -98,6 +98,8 @@ pub(crate) struct Database {
     pub(crate) outbox: BTreeMap<EventId, Event>,
     pub(crate) pending: BTreeMap<EventId, Millis>,
     pub(crate) receipts: BTreeMap<Seq, EventId>,
+    /// How often anybody has compared receipts and stream on another connection, or with another stream.
+    pub(crate) epoch: u64,
     /// The last id that a relay which polls by id has published.
     pub(crate) polled: Option<EventId>,
 }
@@ -236,21 +238,28 @@ impl Database {
         }
     }
 
-    /// Records where events were stored (`outbox::record`): a place that was another event's shows
-    /// that the broker has lost that one.
+    /// Records where events were stored (`outbox::record`): of two events that have a receipt for one
+    /// place neither counts.
     pub(crate) fn record(&mut self, receipts: &[(Seq, EventId)], both_settle: bool, now: Millis) {
-        let mut kept: BTreeMap<Seq, EventId> = BTreeMap::new();
+        let mut claims: BTreeMap<Seq, BTreeSet<EventId>> = BTreeMap::new();
         for (seq, id) in receipts {
-            let first = *kept.entry(*seq).or_insert(*id);
-            if first == *id || both_settle {
-                self.pending.remove(id);
-            }
+            self.pending.remove(id);
+            claims.entry(*seq).or_default().insert(*id);
         }
-        for (seq, id) in kept {
-            if let Some(old) = self.receipts.insert(seq, id)
-                && old != id
-            {
-                self.pending.entry(old).or_insert(now);
+        for (seq, mut ids) in claims {
+            let recorded = self.receipts.remove(&seq);
+            if both_settle {
+                let kept = ids.pop_first().expect("somebody claims it");
+                self.receipts.insert(seq, kept);
+                ids = recorded.into_iter().filter(|id| *id != kept).collect();
+            } else {
+                ids.extend(recorded);
+                if ids.len() == 1 {
+                    self.receipts.extend(ids.pop_first().map(|id| (seq, id)));
+                }
+            }
+            for id in ids {
+                self.pending.entry(id).or_insert(now);
             }
         }
     }

@@ -11,17 +11,19 @@
 //! `commands.rs`, `batch.rs` and `answers.rs` do; the chassis' protocol of inbox, outbox, receipts, sweep
 //! and tail guard; PostgreSQL, JetStream, the gateway, clocks, shoppers and staff.
 //!
-//! What the chassis does because of it: a receipt that a broker gave before its last restart is not
-//! recorded (`Planted::LateReceipts` and `Planted::TwoReceiptsForOnePlace` record it, and lose events), and
-//! nothing is published on a connection on which receipts and stream have not been compared
-//! (`Planted::PublishBeforeComparing`).
+//! What the chassis does because of it: a receipt that a broker gave before its last restart, or for a stream
+//! that was replaced since, is not recorded (`Planted::LateReceipts` records it, and loses events). Nothing is
+//! published on a connection on which receipts and stream have not been compared
+//! (`Planted::PublishBeforeComparing`). Of two receipts for one place neither counts
+//! (`Planted::TwoReceiptsForOnePlace`).
 //!
 //! **Which chance it does not control**: none within a run, which depends on its seed and its operations
 //! alone, so the same two give the same end on every machine. It does not see what only the real parts do:
 //! SQL as it is written, how rows are locked in which order and who waits for whom (whoever would wait
 //! comes later here), tokio's and the kernel's scheduling, async-nats, bytes on the wire, an
-//! acknowledgement of before a restart that settles another message, events that have aged out of a
-//! stream, keys that the gateway has forgotten, replies to shoppers other than to an order. Those are for
+//! acknowledgement of before a restart, or for a stream that was deleted, that settles another message,
+//! events that have aged out of a stream, keys that the gateway has forgotten, replies to shoppers other
+//! than to an order. Those are for
 //! the tests of each worker and for `tests/end_to_end`.
 
 mod broker;

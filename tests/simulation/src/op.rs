@@ -58,6 +58,11 @@ pub enum Op {
         replica: u8,
         ms: i32,
     },
+    /// A process does not come to record its receipts for a while.
+    RecordLate {
+        replica: u8,
+        ms: u16,
+    },
     Wait {
         ms: u16,
     },
@@ -75,6 +80,9 @@ pub enum Op {
     RestartBroker,
     LoseTail,
     Wipe,
+    DeleteStream {
+        owner: u8,
+    },
     BrokerAway {
         ms: u16,
     },
@@ -97,11 +105,13 @@ impl Op {
             Self::Crash { .. } => Some("crash"),
             Self::RollBack { .. } => Some("rollback"),
             Self::Jump { .. } => Some("clock jump"),
+            Self::RecordLate { .. } => Some("receipts late"),
             Self::DeliverAgain { .. } => Some("redelivery"),
             Self::ForgetDuplicates => Some("duplicates forgotten"),
             Self::RestartBroker => Some("broker restart"),
             Self::LoseTail => Some("broker tail lost"),
             Self::Wipe => Some("broker wiped"),
+            Self::DeleteStream { .. } => Some("stream deleted"),
             Self::BrokerAway { .. } => Some("broker away"),
             Self::Wire { fate, .. } => match fate {
                 Fate::Answered => None,
@@ -220,7 +230,7 @@ fn asked(chance: &mut Chance) -> Op {
 }
 
 fn fault(chance: &mut Chance, replica: u8) -> Op {
-    match chance.below(20) {
+    match chance.below(25) {
         0..=4 => Op::Crash { replica },
         5..=6 => Op::RollBack { replica },
         7..=8 => Op::Jump {
@@ -236,6 +246,13 @@ fn fault(chance: &mut Chance, replica: u8) -> Op {
         15 => Op::RestartBroker,
         16..=17 => Op::LoseTail,
         18 => Op::Wipe,
+        19..=21 => Op::DeleteStream {
+            owner: chance.small(u8::MAX),
+        },
+        22..=23 => Op::RecordLate {
+            replica,
+            ms: u16::try_from(chance.below(1_500)).expect("it is small"),
+        },
         _ => Op::BrokerAway {
             ms: u16::try_from(chance.below(5_000)).expect("it is small"),
         },

@@ -34,9 +34,9 @@ pub enum Planted {
     IdempotencyKeyAfterCommit,
     /// The gateway is called before the attempt is committed.
     GatewayBeforeCommit,
-    /// A receipt counts though the broker was restarted since.
+    /// A receipt counts though the broker was restarted since, or the stream replaced.
     LateReceipts,
-    /// The same, and of two receipts for one place in the stream both take their event off the list
+    /// The same, and of two receipts for one place in the stream one is kept, and both take their event off the list
     /// of what is pending.
     TwoReceiptsForOnePlace,
     /// Something is published on a new connection before receipts and stream have been compared. It

@@ -16,16 +16,21 @@ pub(crate) struct Replica {
     pub(crate) clock_offset: i64,
     /// How often it was started.
     pub(crate) life: u64,
-    /// The start of the broker to which it is connected.
-    pub(crate) connected_to: Option<u64>,
+    /// What receipts were compared with last.
+    pub(crate) compared_with: Option<Compared>,
     /// Open once receipts and stream agree; nothing is published before.
     pub(crate) gate: bool,
     pub(crate) compared_at: Millis,
+    /// The stream does not take what it should: it may be gone.
+    pub(crate) doubts: bool,
     pub(crate) open: Vec<Tx>,
     /// What is still to be told of transactions that are committed, in no order.
     pub(crate) to_tell: Vec<Told>,
     pub(crate) answers: Vec<Answered>,
     pub(crate) receipts: Vec<Receipt>,
+    /// Those of which the broker has said that they are of its stream.
+    pub(crate) confirmed: Vec<Receipt>,
+    pub(crate) records_from: Millis,
 }
 
 #[derive(Debug)]
@@ -42,8 +47,19 @@ pub(crate) enum Told {
 pub(crate) struct Receipt {
     pub(crate) seq: Seq,
     pub(crate) id: EventId,
-    /// The start of the broker that gave it.
+    /// What receipts had been compared with as it was published.
+    pub(crate) compared: Compared,
+}
+
+/// A connection and a stream (`chassis/src/gate.rs`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Compared {
+    /// The broker's start.
     pub(crate) start: u64,
+    /// How often the stream had been deleted.
+    pub(crate) deleted: u64,
+    /// How often anybody had compared on another connection, or with another stream.
+    pub(crate) epoch: u64,
 }
 
 impl Replica {
@@ -52,13 +68,16 @@ impl Replica {
             service,
             clock_offset: 0,
             life: 0,
-            connected_to: None,
+            compared_with: None,
             gate: false,
             compared_at: 0,
+            doubts: false,
             open: Vec::new(),
             to_tell: Vec::new(),
             answers: Vec::new(),
             receipts: Vec::new(),
+            confirmed: Vec::new(),
+            records_from: 0,
         }
     }
 
@@ -76,6 +95,7 @@ impl Replica {
             && self.to_tell.is_empty()
             && self.answers.is_empty()
             && self.receipts.is_empty()
+            && self.confirmed.is_empty()
     }
 }
 

@@ -346,7 +346,7 @@ impl World {
                 }
                 Some(receipts) => {
                     let last = sweep.rows.iter().max().copied();
-                    self.record(service, &receipts);
+                    self.record(index, &receipts);
                     let db = self.db_mut(service);
                     db.polled = db.polled.max(last);
                 }
@@ -422,37 +422,69 @@ impl World {
         if !self.may_publish(index) {
             return;
         }
-        let start = self.broker.starts;
+        let Some(compared) = self.replicas[index].compared_with else {
+            return;
+        };
         for event in events {
-            let seq = self.broker.publish(event);
+            let Some(seq) = self.broker.publish(event) else {
+                self.replicas[index].doubts = true;
+                continue;
+            };
             let id = event.id;
             let mut chance = Chance::new(id.0 ^ self.env.now);
             if !chance.one_in(ACKS_PER_LOST) {
                 self.replicas[index]
                     .receipts
-                    .push(Receipt { seq, id, start });
+                    .push(Receipt { seq, id, compared });
             }
         }
     }
 
     fn record_receipts(&mut self, index: usize) -> bool {
-        let receipts = std::mem::take(&mut self.replicas[index].receipts);
-        if receipts.is_empty() {
+        if self.replicas[index].records_from > self.now() {
             return false;
         }
-        self.record(self.replicas[index].service, &receipts);
-        true
+        let confirmed = std::mem::take(&mut self.replicas[index].confirmed);
+        if !confirmed.is_empty() {
+            self.record(index, &confirmed);
+            return true;
+        }
+        let receipts = std::mem::take(&mut self.replicas[index].receipts);
+        let is_some = !receipts.is_empty();
+        self.replicas[index].confirmed = self.confirm(index, receipts);
+        is_some
     }
 
-    /// Receipts of before a restart of the broker say nothing of the stream that is there now.
-    fn record(&mut self, service: Service, receipts: &[Receipt]) {
+    /// Receipts of before a restart of the broker, or of a stream that was deleted, say nothing of the
+    /// stream that is there now.
+    fn confirm(&mut self, index: usize, mut receipts: Vec<Receipt>) -> Vec<Receipt> {
+        if self.takes_late_receipts() {
+            return receipts;
+        }
+        let service = self.replicas[index].service;
+        let compared = self.replicas[index]
+            .compared_with
+            .filter(|compared| self.reaches_broker() && self.broker.is_still(service, *compared));
+        self.replicas[index].doubts |= compared.is_none();
+        receipts.retain(|receipt| Some(receipt.compared) == compared);
+        receipts
+    }
+
+    fn takes_late_receipts(&self) -> bool {
+        self.is(Planted::LateReceipts) || self.is(Planted::TwoReceiptsForOnePlace)
+    }
+
+    /// Where somebody has compared anew since, nothing counts.
+    fn record(&mut self, index: usize, receipts: &[Receipt]) {
         let both_settle = self.is(Planted::TwoReceiptsForOnePlace);
-        let takes_all = both_settle || self.is(Planted::LateReceipts);
-        let (now, start) = (self.now(), self.broker.starts);
+        let (now, takes_all) = (self.now(), self.takes_late_receipts());
+        let service = self.replicas[index].service;
+        let epoch = self.db(service).epoch;
         let current = receipts
             .iter()
-            .filter(|receipt| takes_all || receipt.start == start);
+            .filter(|receipt| takes_all || receipt.compared.epoch == epoch);
         let rows: Vec<(Seq, EventId)> = current.map(|receipt| (receipt.seq, receipt.id)).collect();
+        self.replicas[index].doubts |= rows.len() < receipts.len();
         self.db_mut(service).record(&rows, both_settle, now);
     }
 
@@ -498,6 +530,7 @@ impl World {
         let others = std::mem::take(&mut self.replicas[index].receipts);
         self.publish(index, &events);
         let ours = std::mem::replace(&mut self.replicas[index].receipts, others);
+        let ours = self.confirm(index, ours);
         if ours.is_empty() {
             return;
         }

@@ -6,6 +6,7 @@ use crate::{
     database::Database,
     facts::Millis,
     planted::Planted,
+    replica::Compared,
     steps::COMPARE_EVERY,
     world::World,
 };
@@ -14,7 +15,8 @@ impl World {
     /// Nothing is published on a connection on which receipts and stream have not been compared.
     pub(crate) fn may_publish(&self, index: usize) -> bool {
         let replica = &self.replicas[index];
-        let is_compared = replica.connected_to == Some(self.broker.starts);
+        let compared_on = replica.compared_with.map(|compared| compared.start);
+        let is_compared = compared_on == Some(self.broker.starts);
         let is_open = is_compared || self.is(Planted::PublishBeforeComparing);
         replica.gate && is_open && self.reaches_broker()
     }
@@ -27,22 +29,33 @@ impl World {
         let (now, start) = (self.now(), self.broker.starts);
         let replica = &mut self.replicas[index];
         let service = replica.service;
-        if replica.connected_to != Some(start) && replica.gate {
+        let connected_to = replica.compared_with.map(|compared| compared.start);
+        if connected_to != Some(start) && replica.gate {
             replica.gate = false;
             return true;
         }
-        if replica.gate && now < replica.compared_at + COMPARE_EVERY {
+        let is_due = replica.doubts || now >= replica.compared_at + COMPARE_EVERY;
+        if replica.gate && !is_due {
             return false;
         }
-        replica.connected_to = Some(start);
+        replica.doubts = false;
         replica.compared_at = now;
         replica.gate = true;
-        if !self.is(Planted::NoTailGuard) {
+        self.broker.make_stream(service);
+        let before = replica.compared_with;
+        let is_new = before.is_none_or(|before| !self.broker.is_still(service, before));
+        let db = self
+            .databases
+            .get_mut(&service)
+            .expect("each has a database");
+        db.epoch += u64::from(is_new);
+        replica.compared_with = Some(Compared {
+            start,
+            deleted: self.broker.stream(service).deleted,
+            epoch: db.epoch,
+        });
+        if self.env.planted != Some(Planted::NoTailGuard) {
             let stream = self.broker.stream(service);
-            let db = self
-                .databases
-                .get_mut(&service)
-                .expect("each has a database");
             compare(db, stream, now);
         }
         true

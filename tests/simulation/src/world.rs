@@ -182,6 +182,10 @@ impl World {
             Op::Jump { replica, ms } => {
                 self.replicas[usize::from(replica) % replicas].clock_offset += i64::from(ms);
             }
+            Op::RecordLate { replica, ms } => {
+                let from = self.now() + Millis::from(ms);
+                self.replicas[usize::from(replica) % replicas].records_from = from;
+            }
             Op::Wait { ms } => self.wait(ms.into()),
             Op::Wire { call, fate } => self.wire(usize::from(call), fate),
             Op::DeliverAgain {
@@ -196,6 +200,10 @@ impl World {
             Op::RestartBroker => self.broker.restart(),
             Op::LoseTail => self.broker.lose_tail(),
             Op::Wipe => self.broker.wipe(),
+            Op::DeleteStream { owner } => {
+                let owner = Service::ALL[usize::from(owner) % Service::ALL.len()];
+                self.broker.delete_stream(owner);
+            }
             Op::BrokerAway { ms } => self.broker.away_until = self.now() + Millis::from(ms),
         }
         invariants::always(self);

@@ -94,7 +94,7 @@ impl Bus {
     /// How often there was a connection. The client counts before it sends anything on a new one, so
     /// whoever reads the same number twice has been on one connection in between.
     pub(crate) fn connects(&self) -> u64 {
-        connects(&self.client)
+        self.client.statistics().connects.load(Ordering::Acquire)
     }
 
     pub fn is_connected(&self) -> bool {
@@ -117,10 +117,6 @@ impl Bus {
             .timeout(ADMIN_TIMEOUT)
             .build(self.client.clone())
     }
-}
-
-pub(crate) fn connects(client: &Client) -> u64 {
-    client.statistics().connects.load(Ordering::Acquire)
 }
 
 /// The subjects under which a user gets its replies.

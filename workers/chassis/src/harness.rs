@@ -16,7 +16,6 @@ use shopzen_contracts::{
     header,
 };
 use sqlx::{AssertSqlSafe, PgPool};
-use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
@@ -25,6 +24,7 @@ use crate::{
     answer::{Asked, Endpoint, Reply},
     clock, database,
     engine::{Engine, Verdict},
+    gate::Gate,
     handle::Connections,
     identity::Verifier,
     message::Message,
@@ -83,8 +83,8 @@ impl<S: Send + Sync + 'static> Harness<S> {
             .await
             .map_err(StartError::AtStart)?;
         // Never opened: what is committed stays in the outbox.
-        let (_, gate) = watch::channel(0);
-        let (relay, _) = Relay::new(bus, worker.service, gate, Arc::default());
+        let gate = Gate::closed(bus, worker.service);
+        let (relay, _) = Relay::new(bus, Arc::new(gate));
         let engine = Arc::new(Engine {
             service: worker.service,
             state: Arc::clone(&worker.state),

@@ -16,6 +16,7 @@ mod database;
 mod dead_letters;
 mod engine;
 mod failure;
+mod gate;
 mod gather;
 mod handle;
 mod history;

@@ -9,7 +9,6 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use async_nats::{
     HeaderMap, HeaderName, HeaderValue,
-    connection::State,
     jetstream::{self, message::PublishMessage},
 };
 use futures::future::join_all;
@@ -18,13 +17,16 @@ use jiff_sqlx::ToSqlx;
 use shopzen_contracts::{Service, header};
 use sqlx::{PgConnection, PgPool};
 use tokio::{
-    sync::{Notify, mpsc, watch},
+    sync::mpsc,
     time::{MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{Bus, Failure, bus::connects, clock, failure};
+use crate::{
+    Bus, Failure, clock, failure,
+    gate::{Compared, Gate},
+};
 
 /// An event as it waits to be published.
 #[derive(Clone, Debug, sqlx::FromRow)]
@@ -41,7 +43,7 @@ pub(crate) struct OutboxRow {
 }
 
 /// Where an event was stored.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Receipt {
     pub(crate) event_id: Uuid,
     pub(crate) stream_seq: i64,
@@ -50,8 +52,8 @@ pub(crate) struct Receipt {
 /// Where the events of one transaction were stored.
 #[derive(Debug)]
 pub(crate) struct Published {
-    /// [`Bus::connects`] as they were published.
-    connects: u64,
+    /// As they were published.
+    compared: Compared,
     receipts: Vec<Receipt>,
     /// The row of `outbox_pending` that is done with; none where events of it are still missing.
     settled: Option<Uuid>,
@@ -70,57 +72,39 @@ const SWEEP_MAX: i64 = 16;
 #[derive(Clone, Debug)]
 pub(crate) struct Relay {
     jetstream: jetstream::Context,
-    service: Service,
-    /// [`Bus::connects`] as the stream was last compared with the receipts. On any other connection the
-    /// gate is closed.
-    gate: watch::Receiver<u64>,
+    gate: Arc<Gate>,
     receipts: mpsc::Sender<Published>,
-    /// Rung when the stream does not take what it should: it may be gone.
-    doubt: Arc<Notify>,
 }
 
 impl Relay {
-    pub(crate) fn new(
-        bus: &Bus,
-        service: Service,
-        gate: watch::Receiver<u64>,
-        doubt: Arc<Notify>,
-    ) -> (Self, mpsc::Receiver<Published>) {
+    pub(crate) fn new(bus: &Bus, gate: Arc<Gate>) -> (Self, mpsc::Receiver<Published>) {
         let (receipts, received) = mpsc::channel(PUBLISHED_MAX * 4);
         (
             Self {
                 jetstream: bus.publisher(),
-                service,
                 gate,
                 receipts,
-                doubt,
             },
             received,
         )
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        *self.gate.borrow() == self.connects()
-            && self.jetstream.client().connection_state() == State::Connected
-    }
-
-    fn connects(&self) -> u64 {
-        connects(&self.jetstream.client())
+        self.gate.open().is_some()
     }
 
     /// Publishes the events of a transaction that is committed. What cannot be published now stays
     /// pending.
     pub(crate) async fn publish_committed(&self, pending: Uuid, rows: Vec<OutboxRow>) {
-        if !self.is_open() {
+        let Some(compared) = self.gate.open() else {
             return;
-        }
-        let connects = self.connects();
+        };
         let receipts = self.publish(&rows).await;
         let settled = (receipts.len() == rows.len()).then_some(pending);
         // The recorder outlives every relay but for the last moment of a shutdown; what it misses then
         // is published again, under the same id.
         let published = Published {
-            connects,
+            compared,
             receipts,
             settled,
         };
@@ -128,10 +112,11 @@ impl Relay {
     }
 
     async fn publish(&self, rows: &[OutboxRow]) -> Vec<Receipt> {
+        let service = self.gate.service;
         let mut acks = Vec::with_capacity(rows.len());
         for row in rows {
             let message = PublishMessage::build()
-                .headers(headers_of(row, self.service))
+                .headers(headers_of(row, service))
                 .payload(row.body.clone().into());
             let subject = format!("{}.{}", row.subject, row.key);
             match self.jetstream.send_publish(subject, message).await {
@@ -147,7 +132,7 @@ impl Relay {
         let mut failure = None;
         for (event_id, ack) in join_all(acks).await {
             match ack {
-                Ok(ack) if ack.stream == self.service.stream() => receipts.push(Receipt {
+                Ok(ack) if ack.stream == service.stream() => receipts.push(Receipt {
                     event_id,
                     stream_seq: i64::try_from(ack.sequence).unwrap_or(i64::MAX),
                 }),
@@ -159,7 +144,7 @@ impl Relay {
             let missing = rows.len() - receipts.len();
             metrics::counter!("outbox_publish_failures_total")
                 .increment(u64::try_from(missing).unwrap_or(u64::MAX));
-            self.doubt.notify_one();
+            self.gate.doubt();
             tracing::warn!(
                 missing,
                 failure,
@@ -226,70 +211,136 @@ pub(crate) async fn insert(db: &mut PgConnection, rows: &[OutboxRow]) -> Result<
 
 /// Records where events were stored, and takes what is settled off the pending list.
 ///
-/// A sequence that was recorded for another event before shows that the broker has lost its tail and
-/// used the number again: the other event is pending once more.
+/// A place for which two events have a receipt shows that one of the two speaks of a stream that is no more:
+/// the broker has lost its tail, or the stream was deleted and made anew, and the number was used again.
+/// Which of them cannot be known, so neither counts, and both events are pending once more. That ends: the
+/// one that is there is answered with the same place, and the other gets a new one.
+///
+/// Nothing is recorded, and false returned, where somebody has compared anew since `epoch`.
 pub(crate) async fn record(
     db: &mut PgConnection,
+    epoch: i64,
     mut receipts: Vec<Receipt>,
     settled: &[Uuid],
-) -> Result<(), sqlx::Error> {
-    // One statement may not touch a row twice; of two receipts for one sequence the later counts.
-    receipts.sort_by_key(|receipt| receipt.stream_seq);
-    receipts.dedup_by_key(|receipt| receipt.stream_seq);
-    sqlx::query(
+) -> Result<bool, sqlx::Error> {
+    // Locked until the commit: who compares meanwhile waits, and then sees what is recorded here.
+    let is_current: bool = sqlx::query_scalar("SELECT epoch = $1 FROM tail_guard FOR SHARE")
+        .bind(epoch)
+        .fetch_one(&mut *db)
+        .await?;
+    if !is_current {
+        return Ok(false);
+    }
+    receipts.sort_by_key(|receipt| (receipt.stream_seq, receipt.event_id));
+    receipts.dedup();
+    let claims = receipts.chunk_by(|one, other| one.stream_seq == other.stream_seq);
+    let (alone, mut disputed): (Vec<&[Receipt]>, Vec<&[Receipt]>) =
+        claims.partition(|claims| claims.len() == 1);
+    // Whoever records for the same place at the same moment is waited for.
+    let recorded: HashSet<i64> = sqlx::query_scalar(
         "
-        WITH new AS (
-            SELECT stream_seq, event_id FROM unnest($1::int8[], $2::uuid[]) AS row (stream_seq, event_id)
-        ),
-        overwritten AS (
-            SELECT array_agg(old.event_id) AS event_ids
-            FROM new JOIN outbox_receipts AS old USING (stream_seq)
-            WHERE old.event_id <> new.event_id
-        ),
-        lost AS (
-            INSERT INTO outbox_pending (id, event_ids)
-            SELECT $4, event_ids FROM overwritten WHERE event_ids IS NOT NULL
-        ),
-        settled AS (
+        WITH settled AS (
             DELETE FROM outbox_pending WHERE id = ANY($3::uuid[])
         )
-        INSERT INTO outbox_receipts (stream_seq, event_id) SELECT stream_seq, event_id FROM new
-        ON CONFLICT (stream_seq) DO UPDATE SET event_id = excluded.event_id
-        WHERE outbox_receipts.event_id <> excluded.event_id
+        INSERT INTO outbox_receipts (stream_seq, event_id)
+        SELECT stream_seq, event_id FROM unnest($1::int8[], $2::uuid[]) AS row (stream_seq, event_id)
+        ON CONFLICT (stream_seq) DO NOTHING
+        RETURNING stream_seq
         ",
     )
-    .bind(receipts.iter().map(|receipt| receipt.stream_seq).collect::<Vec<_>>())
-    .bind(receipts.iter().map(|receipt| receipt.event_id).collect::<Vec<_>>())
+    .bind(alone.iter().map(|claims| claims[0].stream_seq).collect::<Vec<_>>())
+    .bind(alone.iter().map(|claims| claims[0].event_id).collect::<Vec<_>>())
     .bind(settled)
+    .fetch_all(&mut *db)
+    .await?
+    .into_iter()
+    .collect();
+    disputed.extend(
+        alone
+            .into_iter()
+            .filter(|claims| !recorded.contains(&claims[0].stream_seq)),
+    );
+    if !disputed.is_empty() {
+        settle_neither(db, &disputed.concat()).await?;
+    }
+    Ok(true)
+}
+
+/// Makes pending what was claimed for places that have a receipt of another event, and that other event
+/// with it. An event whose receipt is there already has only been published once more.
+async fn settle_neither(db: &mut PgConnection, claims: &[Receipt]) -> Result<(), sqlx::Error> {
+    let events: Option<i32> = sqlx::query_scalar(
+        "
+        WITH claimed AS (
+            SELECT stream_seq, event_id FROM unnest($1::int8[], $2::uuid[]) AS row (stream_seq, event_id)
+        ),
+        withdrawn AS (
+            DELETE FROM outbox_receipts AS recorded USING claimed
+            WHERE recorded.stream_seq = claimed.stream_seq AND recorded.event_id <> claimed.event_id
+            RETURNING recorded.event_id
+        ),
+        doubtful AS (
+            SELECT event_id FROM withdrawn
+            UNION
+            SELECT event_id FROM claimed
+            WHERE NOT EXISTS (
+                SELECT FROM outbox_receipts AS recorded
+                WHERE recorded.stream_seq = claimed.stream_seq AND recorded.event_id = claimed.event_id
+            )
+        )
+        INSERT INTO outbox_pending (id, event_ids)
+        SELECT $3, array_agg(event_id) FROM doubtful HAVING count(*) > 0
+        RETURNING cardinality(event_ids)
+        ",
+    )
+    .bind(claims.iter().map(|claim| claim.stream_seq).collect::<Vec<_>>())
+    .bind(claims.iter().map(|claim| claim.event_id).collect::<Vec<_>>())
     .bind(clock::new_id())
-    .execute(db)
+    .fetch_optional(db)
     .await?;
+    if let Some(events) = events {
+        tracing::warn!(
+            events,
+            "receipts of two streams contradict each other; their events are published again"
+        );
+    }
     Ok(())
 }
 
 /// Records receipts, many with one statement, until every relay is gone.
 ///
-/// Those of before the last interruption count for nothing: the broker may have lost its tail, and the
-/// tail guard may have looked at what was recorded by then. Their events stay pending and are published
-/// again.
+/// Those of before the last interruption, or of a stream that is no more, count for nothing: the tail guard
+/// may have compared what was recorded by then. Their events stay pending and are published again.
 pub(crate) async fn record_receipts(
     pool: PgPool,
+    gate: Arc<Gate>,
     mut published: mpsc::Receiver<Published>,
-    current: impl Fn() -> u64,
 ) {
     let mut batch = Vec::new();
     let mut tick = interval(RECEIPTS_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while published.recv_many(&mut batch, PUBLISHED_MAX).await > 0 {
-        let current = current();
-        batch.retain(|it| it.connects == current);
+        let confirmed = gate.confirmed().await;
+        batch.retain(|it| Some(it.compared) == confirmed);
+        let (Some(Compared { epoch, .. }), false) = (confirmed, batch.is_empty()) else {
+            batch.clear();
+            continue;
+        };
         let settled: Vec<Uuid> = batch.iter().filter_map(|it| it.settled).collect();
         let receipts = batch.drain(..).flat_map(|it| it.receipts).collect();
-        let recorded =
-            async { record(&mut *pool.acquire().await?, receipts, &settled).await }.await;
-        if let Err(error) = recorded {
-            // They stay pending, are published again, and get a receipt then.
-            tracing::warn!(error = failure::chain(&error), "receipts were not recorded");
+        let recorded = async {
+            let mut tx = pool.begin().await?;
+            let recorded = record(&mut tx, epoch, receipts, &settled).await?;
+            tx.commit().await?;
+            Ok::<bool, sqlx::Error>(recorded)
+        };
+        // What is not recorded stays pending, is published again, and gets a receipt then.
+        match recorded.await {
+            Ok(true) => {}
+            Ok(false) => gate.doubt(),
+            Err(error) => {
+                tracing::warn!(error = failure::chain(&error), "receipts were not recorded");
+            }
         }
         if !published.is_closed() {
             tick.tick().await;
@@ -325,9 +376,11 @@ pub(crate) async fn publish_pending(pool: &PgPool, relay: &Relay) -> Result<bool
     .bind(event_ids)
     .fetch_all(&mut *tx)
     .await?;
-    let connects = relay.connects();
+    let Some(compared) = relay.gate.open() else {
+        return Ok(false);
+    };
     let receipts = relay.publish(&rows).await;
-    if relay.connects() != connects {
+    if relay.gate.confirmed().await != Some(compared) {
         return Ok(false);
     }
     tracing::info!(
@@ -345,7 +398,10 @@ pub(crate) async fn publish_pending(pool: &PgPool, relay: &Relay) -> Result<bool
         .filter(|(_, ids)| ids.iter().all(|id| !missing.contains(id)))
         .map(|(id, _)| *id)
         .collect();
-    record(&mut tx, receipts, &settled).await?;
+    if !record(&mut tx, compared.epoch, receipts, &settled).await? {
+        relay.gate.doubt();
+        return Ok(false);
+    }
     tx.commit().await?;
     Ok(settled.len() == pending.len())
 }
@@ -374,25 +430,59 @@ pub(crate) async fn sweep(pool: PgPool, relay: Arc<Relay>, shutdown: Cancellatio
 
 #[cfg(test)]
 mod tests {
-    use shopzen_test_servers::servers;
+    use shopzen_test_servers::{Nats, servers};
     use sqlx::migrate::Migrator;
 
     use super::*;
-    use crate::{DatabaseConfig, Secret, database};
+    use crate::{DatabaseConfig, NatsLogin, Secret, database, streams, tail_guard};
+
+    const LIMIT: Duration = Duration::from_mins(1);
 
     static NOTHING: Migrator = Migrator::DEFAULT;
 
-    async fn pending(pool: &PgPool) -> Vec<Uuid> {
-        sqlx::query_scalar("SELECT id FROM outbox_pending ORDER BY id")
-            .fetch_all(pool)
-            .await
-            .unwrap()
+    /// A broker of its own with a stream, and a gate that is open for it.
+    struct Stage {
+        nats: Nats,
+        bus: Bus,
+        gate: Arc<Gate>,
     }
 
-    /// The broker was put back to an older state while the receipt was on its way: the event is not
-    /// there any more, and its place may be another's.
-    #[tokio::test]
-    async fn a_receipt_of_before_an_interruption_settles_nothing() {
+    impl Stage {
+        async fn set() -> Self {
+            let nats = tokio::task::spawn_blocking(|| Nats::start().unwrap());
+            let nats = nats.await.unwrap();
+            let login = NatsLogin {
+                url: nats.url(),
+                user: "notify".to_owned(),
+                password: Secret::default(),
+            };
+            let bus = Bus::connect(&login).await.unwrap();
+            let stage = Self {
+                gate: Arc::new(Gate::closed(&bus, Service::Notify)),
+                nats,
+                bus,
+            };
+            stage.compare().await;
+            stage
+        }
+
+        /// Opens the gate for the stream that is there, as the tail guard does.
+        async fn compare(&self) {
+            let admin = self.bus.admin();
+            streams::ensure(&admin, Service::Notify).await.unwrap();
+            let stream = admin.get_stream("EVT_NOTIFY").await.unwrap();
+            let compared = Compared::on(self.bus.connects(), stream.cached_info(), 0);
+            self.gate.set(Some(compared));
+        }
+
+        async fn replace_stream(&self) {
+            let admin = self.bus.admin();
+            admin.delete_stream("EVT_NOTIFY").await.unwrap();
+            streams::ensure(&admin, Service::Notify).await.unwrap();
+        }
+    }
+
+    async fn database() -> PgPool {
         let url = tokio::task::spawn_blocking(|| servers().database_url());
         let config = DatabaseConfig {
             database_url: Secret::new(url.await.unwrap()),
@@ -400,38 +490,263 @@ mod tests {
         };
         let pool = database::pool(&config, "test").unwrap();
         database::migrate(&pool, &NOTHING).await.unwrap();
-        let (before, after) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        pool
+    }
+
+    const A: Uuid = Uuid::from_u128(1);
+    const B: Uuid = Uuid::from_u128(2);
+    const C: Uuid = Uuid::from_u128(3);
+
+    async fn make_pending(pool: &PgPool, event_ids: &[Uuid]) {
         sqlx::query(
-            "INSERT INTO outbox_pending (id, event_ids) VALUES ($1, ARRAY[$1]), ($2, ARRAY[$2])",
+            "INSERT INTO outbox_pending (id, event_ids) SELECT id, ARRAY[id] FROM unnest($1) AS id",
         )
-        .bind(before)
-        .bind(after)
-        .execute(&pool)
+        .bind(event_ids)
+        .execute(pool)
         .await
         .unwrap();
+    }
 
-        let (receipts, received) = mpsc::channel(8);
-        for (connects, event_id) in [(1, before), (2, after)] {
-            let receipt = Receipt {
-                event_id,
-                stream_seq: 8,
-            };
-            let published = Published {
-                connects,
-                receipts: vec![receipt],
-                settled: Some(event_id),
-            };
-            receipts.send(published).await.unwrap();
-        }
-        drop(receipts);
-        record_receipts(pool.clone(), received, || 2).await;
-
-        assert_eq!(pending(&pool).await, [before]);
-        let recorded: Vec<(i64, Uuid)> =
-            sqlx::query_as("SELECT stream_seq, event_id FROM outbox_receipts")
-                .fetch_all(&pool)
+    async fn record_now(pool: &PgPool, receipts: &[(i64, Uuid)], settled: &[Uuid]) {
+        let receipts = receipts.iter().map(|(stream_seq, event_id)| Receipt {
+            event_id: *event_id,
+            stream_seq: *stream_seq,
+        });
+        let mut tx = pool.begin().await.unwrap();
+        assert!(
+            record(&mut tx, 0, receipts.collect(), settled)
                 .await
-                .unwrap();
-        assert_eq!(recorded, [(8, after)]);
+                .unwrap()
+        );
+        tx.commit().await.unwrap();
+    }
+
+    async fn pending(pool: &PgPool) -> Vec<Uuid> {
+        sqlx::query_scalar(
+            "SELECT unnest(event_ids) AS event_id FROM outbox_pending ORDER BY event_id",
+        )
+        .fetch_all(pool)
+        .await
+        .unwrap()
+    }
+
+    async fn recorded(pool: &PgPool) -> Vec<(i64, Uuid)> {
+        sqlx::query_as("SELECT stream_seq, event_id FROM outbox_receipts ORDER BY stream_seq")
+            .fetch_all(pool)
+            .await
+            .unwrap()
+    }
+
+    /// A has its receipt from a stream that was deleted since; B is at this place in the one that was made then.
+    #[tokio::test]
+    async fn of_two_receipts_for_one_place_neither_settles() {
+        let pool = database().await;
+        make_pending(&pool, &[A, B, C]).await;
+        record_now(&pool, &[(4, C), (5, B)], &[B, C]).await;
+        assert_eq!(pending(&pool).await, [A]);
+        record_now(&pool, &[(5, A)], &[A]).await;
+        assert_eq!(pending(&pool).await, [A, B]);
+        assert_eq!(recorded(&pool).await, [(4, C)]);
+
+        // Published again: B lies where it lay, and A gets a new place.
+        let again: Vec<Uuid> = sqlx::query_scalar("SELECT id FROM outbox_pending")
+            .fetch_all(&pool)
+            .await
+            .unwrap();
+        record_now(&pool, &[(5, B), (6, A)], &again).await;
+        assert!(pending(&pool).await.is_empty());
+        assert_eq!(recorded(&pool).await, [(4, C), (5, B), (6, A)]);
+    }
+
+    /// The same on a real broker: the stream is deleted between A's acknowledgement and its record, which costs
+    /// no connection, and B gets A's place in the new one.
+    #[tokio::test]
+    async fn what_a_deleted_stream_acknowledged_reaches_the_new_one() {
+        let (pool, stage) = (database().await, Stage::set().await);
+        let (relay, _) = Relay::new(&stage.bus, Arc::clone(&stage.gate));
+        let row = |event_id| OutboxRow {
+            event_id,
+            key: event_id,
+            subject: "shop.evt.notify.v1.emitted".into(),
+            cause_id: None,
+            attempt: 1,
+            trace_parent: String::new(),
+            body: "{}".to_owned(),
+            created_at: clock::now(),
+        };
+        let mut pending_as = Vec::new();
+        for event_id in [A, B] {
+            let mut db = pool.acquire().await.unwrap();
+            pending_as.push(insert(&mut db, &[row(event_id)]).await.unwrap());
+        }
+
+        let of_the_old = relay.publish(&[row(A)]).await;
+        stage.replace_stream().await;
+        let of_the_new = relay.publish(&[row(B)]).await;
+        assert_eq!(of_the_old[0].stream_seq, of_the_new[0].stream_seq);
+        for (receipts, settled) in [(of_the_new, pending_as[1]), (of_the_old, pending_as[0])] {
+            let mut tx = pool.begin().await.unwrap();
+            assert!(record(&mut tx, 0, receipts, &[settled]).await.unwrap());
+            tx.commit().await.unwrap();
+        }
+        assert_eq!(pending(&pool).await, [A, B]);
+
+        stage.compare().await;
+        sqlx::query("UPDATE outbox_pending SET since = since - interval '1 minute'")
+            .execute(&pool)
+            .await
+            .unwrap();
+        assert!(publish_pending(&pool, &relay).await.unwrap());
+        assert!(pending(&pool).await.is_empty());
+        assert_eq!(recorded(&pool).await, [(1, B), (2, A)]);
+        let stream = stage.bus.admin().get_stream("EVT_NOTIFY").await.unwrap();
+        assert_eq!(stream.cached_info().state.messages, 2);
+    }
+
+    #[tokio::test]
+    async fn of_two_receipts_for_one_place_that_come_together_neither_settles() {
+        let pool = database().await;
+        make_pending(&pool, &[A, B, C]).await;
+        let receipts = [(5, A), (5, B), (5, A), (6, C), (6, C)];
+        record_now(&pool, &receipts, &[A, B, C]).await;
+        assert_eq!(pending(&pool).await, [A, B]);
+        assert_eq!(recorded(&pool).await, [(6, C)]);
+    }
+
+    #[tokio::test]
+    async fn two_receipts_for_one_place_recorded_side_by_side_settle_neither() {
+        let pool = database().await;
+        make_pending(&pool, &[A, B]).await;
+        let mut first = pool.begin().await.unwrap();
+        let receipt = |event_id| {
+            vec![Receipt {
+                event_id,
+                stream_seq: 5,
+            }]
+        };
+        assert!(record(&mut first, 0, receipt(A), &[A]).await.unwrap());
+        let other = tokio::spawn({
+            let pool = pool.clone();
+            async move { record_now(&pool, &[(5, B)], &[B]).await }
+        });
+        // The other one waits for what the first has not yet committed.
+        let deadline = tokio::time::Instant::now() + LIMIT;
+        loop {
+            let waits: bool = sqlx::query_scalar(
+                "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'
+                    AND pid IN (SELECT pid FROM pg_stat_activity WHERE datname = current_database()))",
+            )
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+            if waits {
+                break;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "it does not wait");
+            tokio::task::yield_now().await;
+        }
+        first.commit().await.unwrap();
+        other.await.unwrap();
+        assert_eq!(pending(&pool).await, [A, B]);
+        assert!(recorded(&pool).await.is_empty());
+    }
+
+    /// Another replica has compared on another connection, and may have used the place for another event.
+    #[tokio::test]
+    async fn a_receipt_of_before_a_comparison_elsewhere_settles_nothing() {
+        let stage = Stage::set().await;
+        let pool = database().await;
+        make_pending(&pool, &[A]).await;
+        let elsewhere = Gate::closed(&stage.bus, Service::Notify);
+        let compared = tail_guard::compare(&pool, &stage.bus.admin(), &stage.bus, &elsewhere)
+            .await
+            .unwrap();
+        let mut tx = pool.begin().await.unwrap();
+        let receipts = vec![Receipt {
+            event_id: A,
+            stream_seq: 5,
+        }];
+        assert!(!record(&mut tx, 0, receipts, &[A]).await.unwrap());
+        tx.commit().await.unwrap();
+        assert_eq!(pending(&pool).await, [A]);
+        // Who has compared since knows what is there.
+        assert_eq!(compared.epoch, 1);
+        let receipts = vec![Receipt {
+            event_id: A,
+            stream_seq: 5,
+        }];
+        let mut tx = pool.begin().await.unwrap();
+        assert!(record(&mut tx, 1, receipts, &[A]).await.unwrap());
+        tx.commit().await.unwrap();
+        assert!(pending(&pool).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_event_that_is_published_once_more_is_settled() {
+        let pool = database().await;
+        make_pending(&pool, &[A]).await;
+        record_now(&pool, &[(5, A)], &[A]).await;
+        make_pending(&pool, &[A]).await;
+        record_now(&pool, &[(5, A)], &[A]).await;
+        assert!(pending(&pool).await.is_empty());
+        assert_eq!(recorded(&pool).await, [(5, A)]);
+    }
+
+    /// Hands the recorder a receipt of `compared`, waits until it has settled what it settles, and says what
+    /// is pending then.
+    async fn pending_once_recorded(stage: &Stage, compared: Compared) -> Vec<Uuid> {
+        let pool = database().await;
+        make_pending(&pool, &[A]).await;
+        let (receipts, received) = mpsc::channel(8);
+        let published = Published {
+            compared,
+            receipts: vec![Receipt {
+                event_id: A,
+                stream_seq: 8,
+            }],
+            settled: Some(A),
+        };
+        receipts.send(published).await.unwrap();
+        drop(receipts);
+        record_receipts(pool.clone(), Arc::clone(&stage.gate), received).await;
+        let settled = recorded(&pool).await == [(8, A)];
+        assert_eq!(settled, pending(&pool).await.is_empty());
+        pending(&pool).await
+    }
+
+    #[tokio::test]
+    async fn a_receipt_of_this_connection_and_this_stream_settles() {
+        let stage = Stage::set().await;
+        let compared = stage.gate.open().unwrap();
+        assert!(pending_once_recorded(&stage, compared).await.is_empty());
+    }
+
+    /// The broker was put back to an older state while the receipt was on its way: the event is not
+    /// there any more, and its place may be another's.
+    #[tokio::test]
+    async fn a_receipt_of_before_an_interruption_settles_nothing() {
+        let mut stage = Stage::set().await;
+        let before = stage.gate.open().unwrap();
+        let mut connections = stage.bus.connections.clone();
+        stage.nats.kill().unwrap();
+        stage.nats.start_again().unwrap();
+        let again = connections.wait_for(|_| stage.bus.connects() > before.connects());
+        tokio::time::timeout(LIMIT, again).await.unwrap().unwrap();
+        stage.compare().await;
+        assert_eq!(pending_once_recorded(&stage, before).await, [A]);
+    }
+
+    /// The same where nobody lost a connection, and nobody has compared yet.
+    #[tokio::test]
+    async fn a_receipt_of_a_stream_that_is_no_more_settles_nothing() {
+        let stage = Stage::set().await;
+        let before = stage.gate.open().unwrap();
+        stage.replace_stream().await;
+        assert_eq!(pending_once_recorded(&stage, before).await, [A]);
+        tokio::time::timeout(LIMIT, stage.gate.doubted())
+            .await
+            .unwrap();
+        stage.compare().await;
+        assert_eq!(pending_once_recorded(&stage, before).await, [A]);
     }
 }

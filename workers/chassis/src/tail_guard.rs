@@ -8,16 +8,18 @@
 use std::{sync::Arc, time::Duration};
 
 use async_nats::jetstream;
-use shopzen_contracts::{Service, header};
+use shopzen_contracts::header;
 use sqlx::{PgConnection, PgPool};
-use tokio::{
-    sync::{Notify, watch},
-    time::{Instant, MissedTickBehavior, interval, sleep_until},
-};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{Bus, Failure, failure, streams, worker::RETRY_EVERY};
+use crate::{
+    Bus, Failure, failure,
+    gate::{Compared, Gate},
+    streams,
+    worker::RETRY_EVERY,
+};
 
 /// How often receipts and stream are compared while nothing happens.
 const COMPARE_EVERY: Duration = Duration::from_mins(1);
@@ -28,14 +30,7 @@ const FORGET_MAX: i64 = 10_000;
 
 /// Compares receipts and stream on every connection, on doubt, and now and then. Nothing is published while it
 /// is not known that they agree.
-pub(crate) async fn watch(
-    bus: Bus,
-    pool: PgPool,
-    service: Service,
-    gate: watch::Sender<u64>,
-    doubt: Arc<Notify>,
-    shutdown: CancellationToken,
-) {
+pub(crate) async fn watch(bus: Bus, pool: PgPool, gate: Arc<Gate>, shutdown: CancellationToken) {
     let mut connections = bus.connections.clone();
     let mut tick = interval(COMPARE_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -44,7 +39,7 @@ pub(crate) async fn watch(
         tokio::select! {
             () = shutdown.cancelled() => return,
             _ = tick.tick() => {}
-            () = doubt.notified() => {}
+            () = gate.doubted() => {}
             changed = connections.changed() => {
                 if changed.is_err() {
                     return;
@@ -52,11 +47,10 @@ pub(crate) async fn watch(
             }
         }
         loop {
-            let connects = bus.connects();
             let compared = if bus.is_connected() {
                 tokio::select! {
                     () = shutdown.cancelled() => return,
-                    compared = compare(&pool, &jetstream, service) => compared,
+                    compared = compare(&pool, &jetstream, &bus, &gate) => compared,
                 }
             } else {
                 Err(Failure::Unavailable {
@@ -65,15 +59,15 @@ pub(crate) async fn watch(
                 })
             };
             match compared {
-                Ok(_) => {
+                Ok(compared) => {
                     // On a connection that is newer by now the gate stays closed, and we are told of it.
-                    gate.send_replace(connects);
+                    gate.set(Some(compared));
                     break;
                 }
                 Err(error) => {
-                    gate.send_replace(0);
+                    gate.set(None);
                     tracing::debug!(
-                        worker = service.name(),
+                        worker = gate.service.name(),
                         error = failure::chain(&error),
                         "the stream cannot be compared yet"
                     );
@@ -87,12 +81,14 @@ pub(crate) async fn watch(
     }
 }
 
-/// Compares, and returns how many events are to be published again.
-async fn compare(
+/// Compares, and makes pending again what the stream does not have. Returns what was compared with.
+pub(crate) async fn compare(
     pool: &PgPool,
     jetstream: &jetstream::Context,
-    service: Service,
-) -> Result<u64, Failure> {
+    bus: &Bus,
+    gate: &Gate,
+) -> Result<Compared, Failure> {
+    let (service, connects) = (gate.service, bus.connects());
     let away = |why: String| Failure::Unavailable {
         what: "the event stream",
         why,
@@ -109,10 +105,16 @@ async fn compare(
     let last = i64::try_from(state.last_sequence).unwrap_or(i64::MAX);
 
     let mut tx = pool.begin().await?;
+    let is_new = gate
+        .last()
+        .is_none_or(|before| !before.is_of(connects, stream.cached_info()));
     // Only one replica compares at a time; what it finds, the next one finds mended.
-    sqlx::query("UPDATE tail_guard SET checked_at = now()")
-        .execute(&mut *tx)
-        .await?;
+    let epoch = sqlx::query_scalar(
+        "UPDATE tail_guard SET checked_at = now(), epoch = epoch + $1::int4 RETURNING epoch",
+    )
+    .bind(i32::from(is_new))
+    .fetch_one(&mut *tx)
+    .await?;
     let agreed = last_agreed(&mut tx, &stream, first, last).await?;
     let forgotten = match agreed {
         Agreed::All => 0,
@@ -129,7 +131,7 @@ async fn compare(
             "the broker has forgotten events; they are published again"
         );
     }
-    Ok(forgotten)
+    Ok(Compared::on(connects, stream.cached_info(), epoch))
 }
 
 enum Agreed {

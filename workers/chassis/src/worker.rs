@@ -6,7 +6,7 @@ use async_nats::service::ServiceExt;
 use shopzen_contracts::{Command, Event, Query, Service};
 use sqlx::{PgPool, migrate::Migrator};
 use tokio::{
-    sync::{Notify, mpsc, watch},
+    sync::mpsc,
     time::{Instant, sleep_until, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -18,6 +18,7 @@ use crate::{
     consume, database,
     engine::{Engine, Kind, Kinds, Routes, StopAt},
     failure,
+    gate::Gate,
     handle::{CommandHandler, Connections, EventHandler, ItemHandler, QueryHandler, SweepHandler},
     identity::Verifier,
     outbox::{self, Relay},
@@ -246,9 +247,8 @@ impl<S: Send + Sync + 'static> Worker<S> {
             .await
             .map_err(StartError::AtStart)?;
 
-        let (open_gate, gate) = watch::channel(0);
-        let doubt = Arc::new(Notify::new());
-        let (relay, receipts) = Relay::new(&bus, service, gate, Arc::clone(&doubt));
+        let gate = Arc::new(Gate::closed(&bus, service));
+        let (relay, receipts) = Relay::new(&bus, Arc::clone(&gate));
         let tasks = TaskTracker::new();
         let engine = Arc::new(Engine {
             service,
@@ -272,16 +272,15 @@ impl<S: Send + Sync + 'static> Worker<S> {
                 .await
                 .map_err(StartError::AtStart)?;
         }
-        let recorder = tasks_of_their_own(outbox::record_receipts(pool.clone(), receipts, {
-            let bus = bus.clone();
-            move || bus.connects()
-        }));
+        let recorder = tasks_of_their_own(outbox::record_receipts(
+            pool.clone(),
+            Arc::clone(&gate),
+            receipts,
+        ));
         tasks.spawn(tail_guard::watch(
             bus.clone(),
             pool.clone(),
-            service,
-            open_gate,
-            doubt,
+            gate,
             shutdown.clone(),
         ));
         tasks.spawn(outbox::sweep(
