@@ -9,7 +9,10 @@ use std::{
 use nix::sys::signal::Signal;
 use rand::{SeedableRng as _, rngs::SmallRng, seq::SliceRandom as _};
 use shopzen_chassis::tamper::can_forge;
-use shopzen_contracts::Service;
+use shopzen_contracts::{
+    Event as _, Service, catalog::ProductChanged, notify::MailSent, orders::OrderPlaced,
+    payments::PaymentAuthorised, stock::StockReserved,
+};
 use tokio::time::sleep;
 
 use super::{
@@ -113,7 +116,7 @@ impl<'a> Injector<'a> {
             }
             Fault::Forge(forger, owner) => {
                 let bus = self.shop.bus_of(forger).await?;
-                if can_forge(&bus, owner, event_of(owner)).await {
+                if can_forge(&bus, event_of(owner)).await {
                     self.planted().forged.push(fault.to_string());
                 }
             }
@@ -188,14 +191,13 @@ impl<'a> Injector<'a> {
     }
 }
 
-/// An event that others follow.
+/// An event of a service, one that others follow where there is one.
 fn event_of(service: Service) -> &'static str {
     match service {
-        Service::Orders => "placed",
-        Service::Stock => "reserved",
-        Service::Payments => "authorised",
-        Service::Catalog => "product_changed",
-        Service::Notify => "mail_sent",
-        Service::Auth => "account_changed",
+        Service::Orders => OrderPlaced::SUBJECT,
+        Service::Stock => StockReserved::SUBJECT,
+        Service::Payments => PaymentAuthorised::SUBJECT,
+        Service::Notify => MailSent::SUBJECT,
+        Service::Catalog | Service::Auth => ProductChanged::SUBJECT,
     }
 }
