@@ -203,3 +203,24 @@ fn links_between_documents_lead_somewhere() {
     }
     assert_none(&found, "These links lead nowhere.");
 }
+
+/// A bug that no longer fits the code would look like one that is not found.
+#[test]
+fn planted_bugs_fit_the_code() {
+    let patches = tree::files_below("tests/planted");
+    let patches = patches.iter().filter(|path| tree::is_a("patch", path));
+    let found: Vec<String> = patches
+        .filter(|path| {
+            let applies = std::process::Command::new("git")
+                .args(["apply", "--check", path])
+                .current_dir(tree::root())
+                .status();
+            let says_how = tree::read(path)
+                .lines()
+                .any(|line| line.starts_with("chaos: "));
+            !says_how || !applies.is_ok_and(|status| status.success())
+        })
+        .cloned()
+        .collect();
+    crate::assert_none(&found, "these no longer fit the code: make them anew");
+}
