@@ -222,5 +222,5 @@ fn planted_bugs_fit_the_code() {
         })
         .cloned()
         .collect();
-    crate::assert_none(&found, "these no longer fit the code: make them anew");
+    assert_none(&found, "these no longer fit the code: make them anew");
 }

@@ -32,7 +32,7 @@ impl fmt::Display for Target {
 pub enum Fault {
     /// `kill -9`.
     Kill(Target),
-    /// SIGTERM, under load.
+    /// Asked to stop, under load.
     Terminate(Target),
     /// SIGSTOP, and SIGCONT after a while: who was away does not know it.
     Freeze(Target, Duration),
@@ -69,7 +69,7 @@ impl Fault {
             Self::Kill(Target::Postgres) => "PostgreSQL killed (-9)",
             Self::Terminate(Target::Role(_)) => "role stopped (SIGTERM)",
             Self::Terminate(Target::Nats) => "NATS stopped (SIGTERM)",
-            Self::Terminate(Target::Postgres) => "PostgreSQL stopped (SIGTERM)",
+            Self::Terminate(Target::Postgres) => "PostgreSQL stopped (SIGINT)",
             Self::Freeze(Target::Role(_), _) => "role frozen",
             Self::Freeze(Target::Nats, _) => "NATS frozen",
             Self::Freeze(Target::Postgres, _) => "PostgreSQL frozen",

@@ -71,6 +71,10 @@ impl<'a> Injector<'a> {
     pub async fn inject(&self, fault: Fault) -> Result<Injected, String> {
         match fault {
             Fault::Kill(target) => self.signal(target, Signal::SIGKILL)?,
+            // SIGTERM lets PostgreSQL wait until the last client has gone; the fast shutdown is SIGINT.
+            Fault::Terminate(Target::Postgres) => {
+                self.signal(Target::Postgres, Signal::SIGINT)?;
+            }
             Fault::Terminate(target) => self.signal(target, Signal::SIGTERM)?,
             Fault::Freeze(target, pause) => {
                 let pids = family(self.pid(target)?);
