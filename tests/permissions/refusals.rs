@@ -49,7 +49,7 @@ fn publishable() -> BTreeSet<String> {
         subjects.insert(format!("$JS.API.CONSUMER.CREATE.{stream}.spy"));
         for source in Service::ALL {
             let (stream, durable) = (source.stream(), streams::durable_name(service, source));
-            for call in ["CREATE", "MSG.NEXT", "DELETE"] {
+            for call in ["CREATE", "INFO", "MSG.NEXT", "DELETE"] {
                 subjects.insert(format!("$JS.API.CONSUMER.{call}.{stream}.{durable}"));
             }
             subjects.insert(format!("$JS.ACK.{stream}.{durable}.1.1.1.1.1"));
@@ -96,7 +96,7 @@ fn worker_may_publish(service: Service, tokens: &[&str]) -> bool {
         ["$JS", "API", "STREAM", "INFO" | "CREATE", stream]
         | ["$JS", "API", "STREAM", "MSG", "GET", stream]
         | ["$JS", "API", "DIRECT", "GET", stream] => service.stream() == *stream,
-        ["$JS", "API", "CONSUMER", "CREATE", stream, durable]
+        ["$JS", "API", "CONSUMER", "CREATE" | "INFO", stream, durable]
         | ["$JS", "API", "CONSUMER", "MSG", "NEXT", stream, durable]
         | ["$JS", "ACK", stream, durable, _, _, _, _, _]
         | ["$JS", "ACK", _, _, stream, durable, ..] => follows(service, stream, durable),

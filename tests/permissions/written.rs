@@ -57,7 +57,7 @@ fn may_publish(role: Role) -> Vec<Right> {
                 .map(move |source| (source.stream(), durable(source)))
         };
         for (stream, durable) in consumers() {
-            for call in ["CREATE", "MSG.NEXT"] {
+            for call in ["CREATE", "INFO", "MSG.NEXT"] {
                 let subject = format!("$JS.API.CONSUMER.{call}.{stream}.{durable}");
                 rights.push(right(subject, "its consumers"));
             }
