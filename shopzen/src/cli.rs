@@ -1,9 +1,11 @@
 //! What can be typed.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::{SignedDuration, Timestamp};
 use shopzen_catalog::feed::Format;
+use shopzen_chassis::clock;
 use shopzen_contracts::{Currency, OrderId, Service};
 use uuid::Uuid;
 
@@ -85,6 +87,8 @@ pub enum Command {
         #[arg(long)]
         watch: bool,
     },
+    /// Publish again what a worker never got of the others' events
+    Reconcile(ReconcileArgs),
     /// Measure a running shop
     Bench(BenchArgs),
     /// Break a shop of its own in every way there is, under load, and see whether it kept its promises
@@ -142,6 +146,21 @@ pub struct UpArgs {
     /// Where the roles find NATS, if not where it listens: `shopzen chaos` stands in between
     #[arg(long, value_name = "URL", hide = true)]
     pub nats_detour: Option<String>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ReconcileArgs {
+    /// Only say what would be published again
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Look only at what was published since then: 2026-11-22T03:00:00Z, or 36h for the last 36 hours
+    /// [default: all that is kept, eight days]
+    #[arg(long, value_name = "WHEN", value_parser = moment)]
+    pub since: Option<Timestamp>,
+    /// Leave younger events alone; for ten minutes the broker drops what is published again
+    /// [default: 15m]
+    #[arg(long, value_name = "TIME", value_parser = length)]
+    pub settled_after: Option<Duration>,
 }
 
 /// What an empty shop is filled with.
@@ -239,6 +258,24 @@ impl From<WorkerName> for Service {
     }
 }
 
+/// A moment, or how long ago it was.
+fn moment(text: &str) -> Result<Timestamp, String> {
+    if let Ok(ago) = length(text) {
+        return clock::now()
+            .checked_sub(ago)
+            .map_err(|_| "is too long ago".to_owned());
+    }
+    text.parse()
+        .map_err(|_| "must be like 2026-11-22T03:00:00Z, or like 36h".to_owned())
+}
+
+fn length(text: &str) -> Result<Duration, String> {
+    let length: SignedDuration = text
+        .parse()
+        .map_err(|_| "must be like 15m or 36h".to_owned())?;
+    Duration::try_from(length).map_err(|_| "must not be negative".to_owned())
+}
+
 fn order_id(text: &str) -> Result<OrderId, uuid::Error> {
     text.parse().map(OrderId)
 }
@@ -252,6 +289,16 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_moment_is_a_time_or_how_long_ago() {
+        let at = moment("2026-11-22T03:00:00Z").unwrap();
+        assert_eq!(at.to_string(), "2026-11-22T03:00:00Z");
+        let ago = clock::now().duration_since(moment("36h").unwrap());
+        assert!((35..=36).contains(&ago.as_hours()));
+        assert!(moment("yesterday").unwrap_err().contains("like 36h"));
+        assert!(length("-1m").is_err());
     }
 
     #[test]

@@ -86,6 +86,7 @@ async fn run(cli: Cli, terminal: &Terminal) -> Result<(), Failure> {
             commands::dead_letters::dead_letters(action, &options, terminal).await
         }
         Command::Audit { watch } => commands::audit::audit(watch, &options, terminal).await,
+        Command::Reconcile(args) => commands::reconcile::run(&args, &options, terminal).await,
         Command::Bench(args) => bench::run(args, &options, terminal).await,
         Command::Chaos(args) => chaos::chaos(&args, &options, terminal).await,
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use shopzen_tests::{
     invariants,
     shop::{Shop, order_of, wait_for},
@@ -282,6 +282,52 @@ async fn events_are_looked_after() -> Result<()> {
     let forget = format!("DELETE FROM outbox WHERE event_id = '{event}'");
     lay_hands(&shop, "orders", &forget).await?;
     red(&shop, "I9", ("event", &event))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_never_got_is_found_by_a_reconciliation() -> Result<()> {
+    let (shop, id) = busy_shop(&[]).await?;
+    let reconcile = |options: &[&str]| -> Result<Value> {
+        let command = [&["reconcile", "--json", "--settled-after", "0s"], options].concat();
+        let output = shop.command(&command)?.output()?;
+        ensure!(output.status.success(), "{output:?}");
+        Ok(serde_json::from_slice(&output.stdout)?)
+    };
+    green(&shop)?;
+    let all_is_well = reconcile(&[])?;
+    ensure!(all_is_well["lost"] == json!([]), "{all_is_well}");
+    ensure!(all_is_well["behind"] == json!([]), "{all_is_well}");
+    ensure!(all_is_well["events"].as_u64() > Some(20), "{all_is_well}");
+
+    let mut db = PgConnection::connect(&shop.database_url("orders")?).await?;
+    let statement = "
+        SELECT event_id::text FROM outbox
+        WHERE key = $1::uuid AND subject = 'shop.evt.orders.v1.confirmed'";
+    let event: String = sqlx::query_scalar(statement)
+        .bind(&id)
+        .fetch_one(&mut db)
+        .await?;
+    let forget = format!("DELETE FROM inbox WHERE event_id = '{event}'");
+    lay_hands(&shop, "stock", &forget).await?;
+    let lost = json!([{ "owner": "orders", "follower": "stock", "events": 1 }]);
+    let tried = reconcile(&["--dry-run"])?;
+    ensure!(tried["lost"] == lost, "{tried}");
+    let long_ago = reconcile(&["--dry-run", "--since", "0s"])?;
+    ensure!(long_ago["lost"] == json!([]), "{long_ago}");
+    let done = reconcile(&["--since", "1h"])?;
+    ensure!(done["lost"] == lost, "{done}");
+    // It was published again; the broker still knows it, and takes it for a repeat.
+    let pending = "SELECT count(*) FROM outbox_pending";
+    wait_for("it has its receipt again", async || {
+        let pending: i64 = sqlx::query_scalar(pending).fetch_one(&mut db).await?;
+        Ok(pending == 0)
+    })
+    .await?;
+    let handle = format!("INSERT INTO inbox VALUES ('{event}')");
+    lay_hands(&shop, "stock", &handle).await?;
+    let mended = reconcile(&["--dry-run"])?;
+    ensure!(mended["lost"] == json!([]), "{mended}");
+    green(&shop)
 }
 
 #[tokio::test(flavor = "multi_thread")]

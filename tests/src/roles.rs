@@ -132,7 +132,7 @@ fn of_audits() -> Vec<String> {
     ])
 }
 
-/// What an audit asks every worker: what became of its events.
+/// What an audit asks every worker: what became of its events, and to publish again what somebody missed.
 fn of_events(service: Service) -> Vec<String> {
     let name = service.name();
     vec![
@@ -140,6 +140,9 @@ fn of_events(service: Service) -> Vec<String> {
         format!("shop.qry.{name}.v1.published"),
         format!("shop.qry.{name}.v1.handled"),
         format!("shop.qry.{name}.v1.strays"),
+        format!("shop.qry.{name}.v1.missed"),
+        // Harmless: a worker publishes its own events, and who had one drops the repeat.
+        format!("shop.cmd.{name}.v1.republish"),
     ]
 }
 
@@ -154,6 +157,8 @@ pub fn of_every_worker(service: Service) -> Vec<String> {
         format!("shop.qry.{name}.v1.published"),
         format!("shop.qry.{name}.v1.handled"),
         format!("shop.qry.{name}.v1.strays"),
+        format!("shop.qry.{name}.v1.missed"),
+        format!("shop.cmd.{name}.v1.republish"),
     ]
 }
 

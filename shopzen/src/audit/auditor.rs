@@ -19,6 +19,7 @@ use super::{
     events::{EventsAudit, Pass},
     judge::judge,
     rules,
+    sources::last_id_before,
 };
 
 /// Orders that one round looks at, on each of its two ways.
@@ -339,13 +340,6 @@ fn notice(facts: &super::sources::Facts, noticed: &mut BTreeSet<OrderId>) -> usi
         !rules::always(&view).is_empty() || !rules::once_quiet(&view).is_empty()
     }));
     seen
-}
-
-/// The greatest `UUIDv7` that can have been made so long before `now` (RFC 9562, 5.7).
-fn last_id_before(now: Timestamp, before: Duration) -> Uuid {
-    let before = i64::try_from(before.as_millis()).unwrap_or(0);
-    let millis = u128::try_from(now.as_millisecond() - before).unwrap_or(0);
-    Uuid::from_u128((millis << 80) - 1)
 }
 
 /// Measures how long something takes.

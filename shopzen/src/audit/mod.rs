@@ -15,6 +15,7 @@ mod auditor;
 mod books;
 mod events;
 mod judge;
+pub mod reconcile;
 mod rules;
 mod sources;
 pub mod watch;

@@ -5,7 +5,8 @@ use std::{
     time::Duration,
 };
 
-use shopzen_chassis::{AskError, Asker, Asking, Handled, Published, Strays};
+use jiff::Timestamp;
+use shopzen_chassis::{AskError, Asker, Asking, Handled, Missed, Published, Strays};
 use shopzen_contracts::{
     OrderId, Query, Service,
     audit::OrderSpan,
@@ -285,6 +286,28 @@ impl Sources {
         Ok(self.asker.handled(service, ids, &asking()).await?)
     }
 
+    pub async fn missed(
+        &self,
+        follower: Service,
+        owner: Service,
+        ids: Vec<Uuid>,
+    ) -> Result<Missed, AuditError> {
+        let asking = asking();
+        Ok(self.asker.missed(follower, owner, ids, &asking).await?)
+    }
+
+    /// How many events are published again, or with `dry_run` would be.
+    pub async fn republish(
+        &self,
+        owner: Service,
+        missed: &Missed,
+        dry_run: bool,
+    ) -> Result<u64, AuditError> {
+        let asking = asking();
+        let done = self.asker.republish(owner, missed, dry_run, &asking).await;
+        Ok(done?.events)
+    }
+
     pub async fn strays(
         &self,
         service: Service,
@@ -295,6 +318,13 @@ impl Sources {
         let page = self.asker.strays(service, after, limit, &asking).await;
         Ok(page?)
     }
+}
+
+/// The greatest `UUIDv7` that can have been made so long before `now` (RFC 9562, 5.7).
+pub fn last_id_before(now: Timestamp, before: Duration) -> Uuid {
+    let before = i64::try_from(before.as_millis()).unwrap_or(0);
+    let millis = u128::try_from(now.as_millisecond() - before).unwrap_or(0);
+    Uuid::from_u128((millis << 80) - 1)
 }
 
 /// The last word of a subject: `placed`.

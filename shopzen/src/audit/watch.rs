@@ -1,5 +1,5 @@
 //! The role that audits a running shop all the time: it keeps a metric, and the check `audit` of
-//! `/readyz`.
+//! `/readyz`. At night it reconciles.
 
 use std::{
     collections::BTreeMap,
@@ -13,6 +13,7 @@ use tokio::time::{Instant as TokioInstant, sleep_until};
 use super::{
     AuditError, Auditor, Invariant, Sources, Thoroughness, Violation,
     auditor::{Report, timed},
+    reconcile,
 };
 use crate::config::Config;
 
@@ -90,18 +91,27 @@ pub async fn watch(config: &Config, bus: Bus, process: &Process) -> Result<(), A
         let check = lock(&asked).check();
         async move { check }
     });
-    let mut auditor = Auditor::new(Sources::new(Asker::new(bus), config)?);
+    let sources = Sources::new(Asker::new(bus), config)?;
+    tokio::join!(
+        reconcile::nightly(&sources, config.audit.own.reconcile_at, &process.shutdown),
+        look(Auditor::new(sources.clone()), &standing, process),
+    );
+    Ok(())
+}
+
+/// One round after the other, until shutdown.
+async fn look(mut auditor: Auditor, standing: &Mutex<Standing>, process: &Process) {
     loop {
         let round = timed(auditor.round(Thoroughness::Round, clock::now()));
         let (report, took) = tokio::select! {
-            () = process.shutdown.cancelled() => return Ok(()),
+            () = process.shutdown.cancelled() => return,
             done = Box::pin(round) => done,
         };
         let pause = match report {
             Ok(report) => {
-                tell(&report, took, &lock(&standing).violations);
+                tell(&report, took, &lock(standing).violations);
                 let pause = pause_after(took);
-                let mut standing = lock(&standing);
+                let mut standing = lock(standing);
                 standing.completed = Instant::now();
                 standing.next_within = pause;
                 standing.violations = report.violations;
@@ -110,12 +120,12 @@ pub async fn watch(config: &Config, bus: Bus, process: &Process) -> Result<(), A
             }
             Err(error) => {
                 tracing::debug!(%error, "an audit could not be completed");
-                lock(&standing).trouble = Some(error.to_string());
+                lock(standing).trouble = Some(error.to_string());
                 RETRY
             }
         };
         tokio::select! {
-            () = process.shutdown.cancelled() => return Ok(()),
+            () = process.shutdown.cancelled() => return,
             () = sleep_until(TokioInstant::now() + pause) => {}
         }
     }

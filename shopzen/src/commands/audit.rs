@@ -147,7 +147,7 @@ fn text(report: &Report, gateway_compared: bool, took: Duration) -> String {
     lines.join("\n")
 }
 
-fn failed(error: AuditError) -> Failure {
+pub fn failed(error: AuditError) -> Failure {
     match error {
         AuditError::Ask(error) => unanswered(error),
         error @ AuditError::Books(_) => Failure::new(

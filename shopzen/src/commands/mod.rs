@@ -7,6 +7,7 @@ pub mod down;
 pub mod healthcheck;
 pub mod import;
 pub mod migrate;
+pub mod reconcile;
 pub mod run;
 pub mod shop;
 pub mod status;

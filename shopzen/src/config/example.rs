@@ -30,6 +30,9 @@ fn about(section: &str) -> &'static str {
         "limits" => "How much one address may ask of the shop.",
         "sandbox" => "The sandbox payment gateway, beside the payments worker.",
         "postgres" => "For `shopzen migrate`, to make the workers' databases.",
+        "audit" => {
+            "How the audit signs in to NATS, and when (UTC) it has published again what somebody never got."
+        }
         "edge" => "How the edge signs in to NATS.",
         "operator" => "How the operator's commands sign in to NATS.",
         _ => "A worker: how it signs in to NATS, where its database is, and what it does.",

@@ -14,6 +14,7 @@ use std::{
     path::PathBuf,
 };
 
+use jiff::civil::Time;
 use serde::{Deserialize, Serialize};
 use shopzen_chassis::{NatsLogin, Secret, telemetry::TelemetryConfig};
 
@@ -40,7 +41,7 @@ pub struct Config {
     pub payments: RoleConfig<shopzen_payments::Config>,
     pub notify: RoleConfig<shopzen_notify::Config>,
     pub edge: RoleConfig<NoMore>,
-    pub audit: RoleConfig<NoMore>,
+    pub audit: RoleConfig<AuditConfig>,
     pub operator: RoleConfig<NoMore>,
 }
 
@@ -77,6 +78,20 @@ pub struct RoleConfig<C> {
     pub nats_password: Secret,
     #[serde(flatten)]
     pub own: C,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct AuditConfig {
+    /// When outboxes and inboxes are reconciled each night, in UTC.
+    pub reconcile_at: Time,
+}
+
+impl Default for AuditConfig {
+    fn default() -> Self {
+        Self {
+            reconcile_at: Time::constant(3, 30, 0, 0),
+        }
+    }
 }
 
 /// Of a role without settings of its own.

@@ -17,6 +17,7 @@ use crate::{
     dead_letters::{DeadLetter, DeadLetters, Named},
     history::GetHistory,
     passage::{Handled, ListPublished, ListStrays, Published, Strays, WhichHandled},
+    reconcile::{Missed, Republish, Republished, WhichMissed},
     trace::TraceParent,
 };
 
@@ -206,6 +207,38 @@ impl Asker {
     ) -> Result<Strays, AskError> {
         let subject = Builtin::Strays.subject(service);
         self.typed(&subject, &ListStrays { after, limit }, asking)
+            .await
+    }
+
+    /// Which of these events of `source` a service that follows them neither handled nor set aside, and
+    /// how far it has come.
+    pub async fn missed(
+        &self,
+        service: Service,
+        source: Service,
+        event_ids: Vec<Uuid>,
+        asking: &Asking,
+    ) -> Result<Missed, AskError> {
+        let asked = WhichMissed { source, event_ids };
+        self.typed(&Builtin::Missed.subject(service), &asked, asking)
+            .await
+    }
+
+    /// Has a service publish again what a follower missed, but for what that has yet to come to; with
+    /// `dry_run` only counts it.
+    pub async fn republish(
+        &self,
+        service: Service,
+        missed: &Missed,
+        dry_run: bool,
+        asking: &Asking,
+    ) -> Result<Republished, AskError> {
+        let asked = Republish {
+            event_ids: missed.event_ids.clone(),
+            passed: missed.passed,
+            dry_run,
+        };
+        self.typed(&Builtin::Republish.subject(service), &asked, asking)
             .await
     }
 

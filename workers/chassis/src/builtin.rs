@@ -1,4 +1,5 @@
-//! What every worker answers besides its own: its history, its dead letters, and the way of its events.
+//! What every worker answers besides its own: its history, its dead letters, the way of its events, and what
+//! somebody never got of them.
 //!
 //! Asked by the edge (history), by the operator's commands and by the audit; NATS permissions keep
 //! everybody else away.
@@ -19,6 +20,7 @@ use crate::{
     history::{self, GetHistory},
     message::decode_request,
     passage::{self, ListPublished, ListStrays, WhichHandled},
+    reconcile::{self, Republish, WhichMissed},
     trace::TraceParent,
 };
 
@@ -32,10 +34,12 @@ pub(crate) enum Builtin {
     Published,
     Handled,
     Strays,
+    Missed,
+    Republish,
 }
 
 impl Builtin {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::History,
         Self::DeadLetters,
         Self::ReplayDeadLetter,
@@ -43,6 +47,8 @@ impl Builtin {
         Self::Published,
         Self::Handled,
         Self::Strays,
+        Self::Missed,
+        Self::Republish,
     ];
 
     pub(crate) const fn verb(self) -> &'static str {
@@ -54,15 +60,20 @@ impl Builtin {
             Self::Published => "published",
             Self::Handled => "handled",
             Self::Strays => "strays",
+            Self::Missed => "missed",
+            Self::Republish => "republish",
         }
     }
 
     pub(crate) fn subject(self, service: Service) -> String {
         let kind = match self {
-            Self::History | Self::DeadLetters | Self::Published | Self::Handled | Self::Strays => {
-                "qry"
-            }
-            Self::ReplayDeadLetter | Self::DropDeadLetter => "cmd",
+            Self::History
+            | Self::DeadLetters
+            | Self::Published
+            | Self::Handled
+            | Self::Strays
+            | Self::Missed => "qry",
+            Self::ReplayDeadLetter | Self::DropDeadLetter | Self::Republish => "cmd",
         };
         format!("shop.{kind}.{}.v1.{}", service.name(), self.verb())
     }
@@ -121,6 +132,15 @@ async fn answer_one<S: Send + Sync + 'static>(
             Builtin::Strays => {
                 let asked: ListStrays = decode_request(payload)?;
                 json(&passage::strays(&engine.pool, &engine.client, engine.service, asked).await?)
+            }
+            Builtin::Missed => {
+                let asked: WhichMissed = decode_request(payload)?;
+                let (pool, client) = (&engine.pool, &engine.client);
+                json(&reconcile::missed(pool, client, engine.service, &asked).await?)
+            }
+            Builtin::Republish => {
+                let asked: Republish = decode_request(payload)?;
+                json(&reconcile::republish(&engine.pool, &asked).await?)
             }
         }
     };

@@ -28,6 +28,7 @@ mod outbox;
 mod passage;
 mod process;
 mod queue;
+mod reconcile;
 mod retention;
 mod secret;
 mod sweep;
@@ -54,6 +55,7 @@ pub use passage::{
 };
 pub use process::{Health, Process};
 pub use queue::{Queue, queue};
+pub use reconcile::{Missed, Republished};
 pub use secret::Secret;
 pub use worker::{Description, StartError, Worker};
 

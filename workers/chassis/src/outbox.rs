@@ -432,6 +432,7 @@ pub(crate) async fn sweep(pool: PgPool, relay: Arc<Relay>, shutdown: Cancellatio
 mod tests {
     use shopzen_test_servers::{Nats, servers};
     use sqlx::migrate::Migrator;
+    use tokio::time::Instant;
 
     use super::*;
     use crate::{DatabaseConfig, NatsLogin, Secret, database, streams, tail_guard};
@@ -625,28 +626,23 @@ mod tests {
             }]
         };
         assert!(record(&mut first, 0, receipt(A), &[A]).await.unwrap());
-        let other = tokio::spawn({
-            let pool = pool.clone();
-            async move { record_now(&pool, &[(5, B)], &[B]).await }
-        });
-        // The other one waits for what the first has not yet committed.
-        let deadline = tokio::time::Instant::now() + LIMIT;
-        loop {
-            let waits: bool = sqlx::query_scalar(
-                "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'
-                    AND pid IN (SELECT pid FROM pg_stat_activity WHERE datname = current_database()))",
-            )
-            .fetch_one(&pool)
-            .await
-            .unwrap();
-            if waits {
-                break;
+        let once_it_waits = async {
+            let deadline = Instant::now() + LIMIT;
+            loop {
+                let waits: bool = sqlx::query_scalar(
+                    "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pid IN
+                        (SELECT pid FROM pg_stat_activity WHERE datname = current_database()))",
+                )
+                .fetch_one(&pool)
+                .await
+                .unwrap();
+                if waits {
+                    return first.commit().await.unwrap();
+                }
+                assert!(Instant::now() < deadline, "it does not wait");
             }
-            assert!(tokio::time::Instant::now() < deadline, "it does not wait");
-            tokio::task::yield_now().await;
-        }
-        first.commit().await.unwrap();
-        other.await.unwrap();
+        };
+        tokio::join!(record_now(&pool, &[(5, B)], &[B]), once_it_waits);
         assert_eq!(pending(&pool).await, [A, B]);
         assert!(recorded(&pool).await.is_empty());
     }

@@ -108,6 +108,10 @@ fn check(count: usize, max: usize, pointer: &str) -> Result<(), Problem> {
     )]))
 }
 
+pub(crate) fn check_events(event_ids: &[Uuid]) -> Result<(), Problem> {
+    check(event_ids.len(), EVENTS_MAX, "/event_ids")
+}
+
 pub(crate) async fn published(pool: &PgPool, asked: ListPublished) -> Result<Published, Refused> {
     check(asked.limit, EVENTS_MAX, "/limit")?;
     let items: Vec<PublishedEvent> = sqlx::query_as(
@@ -129,7 +133,7 @@ pub(crate) async fn published(pool: &PgPool, asked: ListPublished) -> Result<Pub
 }
 
 pub(crate) async fn handled(pool: &PgPool, asked: &WhichHandled) -> Result<Handled, Refused> {
-    check(asked.event_ids.len(), EVENTS_MAX, "/event_ids")?;
+    check_events(&asked.event_ids)?;
     let missing = sqlx::query_scalar(
         "
         SELECT id FROM unnest($1::uuid[]) AS asked (id)

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use shopzen_chassis::{
     Answers, AskError, Asker, Asking, Bus, Cx, DatabaseConfig, Failure, NatsLogin, Process,
-    Received, Request, Secret, Worker,
+    Received, Request, Secret, Worker, streams,
 };
 use shopzen_contracts::{Command, Event, Service};
 use shopzen_test_servers::{Nats, servers};
@@ -98,7 +98,10 @@ struct Stage {
 
 impl Stage {
     async fn set() -> Self {
-        let nats = Nats::start().unwrap();
+        Self::set_on(Nats::start().unwrap()).await
+    }
+
+    async fn set_on(nats: Nats) -> Self {
         let (sender_url, follower_url) = (servers().database_url(), servers().database_url());
         let database = |url: &str| DatabaseConfig {
             database_url: Secret::new(url),
@@ -356,6 +359,107 @@ async fn a_stream_that_was_deleted_between_acknowledgement_and_receipt_is_told_a
     stage.until_all_seen(80).await;
     stage.until_ready().await;
     stage.compare_stream_with_outbox().await;
+    stage.end().await;
+}
+
+/// A message is taken out of the middle of the stream before its follower saw it: nothing at the stream's end
+/// shows it, and only who asks the follower finds out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hole_in_the_middle_of_a_stream_is_found_and_filled() {
+    let nats = Nats::start().unwrap();
+    let client = async_nats::connect(nats.url()).await.unwrap();
+    // Our streams let nobody delete a message, and know a repeat for ten minutes.
+    let deletable = jetstream::stream::Config {
+        deny_delete: false,
+        duplicate_window: Duration::from_millis(100),
+        ..streams::definition(Service::Notify)
+    };
+    jetstream::new(client)
+        .create_stream(deletable)
+        .await
+        .unwrap();
+    let stage = Stage::set_on(nats).await;
+    stage.emit(0..10).await;
+    stage.until_all_seen(10).await;
+    let stream = stage.jetstream.get_stream("EVT_NOTIFY").await.unwrap();
+    let later = stream.cached_info().created + Duration::from_hours(1);
+    stream.pause_consumer("stock__notify", later).await.unwrap();
+    stage.emit(10..20).await;
+    wait_for("the message is in the stream", async || {
+        stream.get_raw_message(15).await.is_ok()
+    })
+    .await;
+    let lost = stream.get_raw_message(15).await.unwrap();
+    let lost: Uuid = lost.headers.get("ce-id").unwrap().as_str().parse().unwrap();
+    assert!(stream.delete_message(15).await.unwrap());
+    stream.resume_consumer("stock__notify").await.unwrap();
+    stage.emit(20..30).await;
+    stage.until_nothing_is_pending().await;
+
+    let events: Vec<Uuid> = sqlx::query_scalar("SELECT event_id FROM outbox ORDER BY event_id")
+        .fetch_all(&stage.sender)
+        .await
+        .unwrap();
+    let asking = Asking::default();
+    let missed = async || {
+        stage
+            .asker
+            .missed(Service::Stock, Service::Notify, events.clone(), &asking)
+            .await
+    };
+    wait_for("everything else is seen", async || {
+        missed().await.is_ok_and(|missed| {
+            missed.event_ids == [lost] && missed.passed.is_none_or(|to| to > 15)
+        })
+    })
+    .await;
+    let missed = missed().await.unwrap();
+    let republish = async |dry_run| {
+        let republished = stage
+            .asker
+            .republish(Service::Notify, &missed, dry_run, &asking)
+            .await;
+        republished.unwrap().events
+    };
+    assert_eq!(republish(true).await, 1);
+    assert_eq!(republish(false).await, 1);
+    // It is on its way already.
+    assert_eq!(republish(false).await, 0);
+    stage.until_all_seen(30).await;
+    stage.end().await;
+}
+
+/// What a follower has yet to come to is not lost, however long that takes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backlog_is_not_taken_for_a_loss() {
+    let stage = Stage::set().await;
+    stage.emit(0..5).await;
+    stage.until_all_seen(5).await;
+    let mut hold = stage.follower.begin().await.unwrap();
+    sqlx::query("LOCK TABLE seen IN SHARE MODE")
+        .execute(&mut *hold)
+        .await
+        .unwrap();
+    stage.emit(5..15).await;
+    stage.until_nothing_is_pending().await;
+    let events: Vec<Uuid> = sqlx::query_scalar("SELECT event_id FROM outbox")
+        .fetch_all(&stage.sender)
+        .await
+        .unwrap();
+    let asking = Asking::default();
+    let missed = stage
+        .asker
+        .missed(Service::Stock, Service::Notify, events, &asking)
+        .await
+        .unwrap();
+    assert_eq!((missed.event_ids.len(), missed.passed), (10, Some(5)));
+    let republished = stage
+        .asker
+        .republish(Service::Notify, &missed, false, &asking)
+        .await;
+    assert_eq!(republished.unwrap().events, 0);
+    hold.rollback().await.unwrap();
+    stage.until_all_seen(15).await;
     stage.end().await;
 }
 
