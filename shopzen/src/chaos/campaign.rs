@@ -36,7 +36,7 @@ use crate::{
 pub const SCARCE_UNITS: i64 = 100;
 const SCARCE_SKU: &str = "CHAOS-SCARCE";
 /// How long new goods may take until they can be bought.
-const GOODS_LIMIT: Duration = Duration::from_secs(60);
+const GOODS_LIMIT: Duration = Duration::from_mins(1);
 /// Units of other goods that may be bought in a run, with room.
 const UNITS: u64 = 1_000_000;
 /// Load without faults before the first one, to see that the shop sells.
@@ -49,7 +49,7 @@ const DEATHS_MAX: usize = 3;
 const DEATHS_WINDOW: Duration = Duration::from_mins(1);
 /// Orders up to which the broker loses whole streams. All their events are published again then, which takes
 /// longer the older a shop is; in a long run there would be time for nothing else.
-const LOST_ORDERS_MAX: u64 = 8_000;
+const LOST_ORDERS_MAX: u64 = 2_000;
 /// Faults that are drawn until one is bearable.
 const DRAWS_MAX: usize = 1_000;
 /// A fault that cannot be injected within so long is given up.
@@ -80,7 +80,7 @@ impl Campaign {
         terminal: &Terminal,
     ) -> Result<Report, Failure> {
         let campaign = Self::start(args, seed, folder, terminal).await?;
-        campaign.carry_out(args, terminal).await
+        Box::pin(campaign.carry_out(args, terminal)).await
     }
 
     async fn start(

@@ -4,7 +4,6 @@
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
     time::Duration,
 };
 
@@ -12,7 +11,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream, tcp},
     sync::watch,
-    task::JoinHandle,
+    task::JoinSet,
     time::sleep,
 };
 
@@ -39,7 +38,8 @@ pub struct Detour {
     way: watch::Sender<Way>,
     /// Counts how often all connections were cut.
     cuts: watch::Sender<u64>,
-    accepting: JoinHandle<()>,
+    /// Ends with it, and so do the connections that it leads.
+    _accepting: JoinSet<()>,
 }
 
 impl Detour {
@@ -51,16 +51,18 @@ impl Detour {
         let url = format!("nats://{}", listener.local_addr()?);
         let (way, ways) = watch::channel(Way::Free);
         let (cuts, cut) = watch::channel(0);
-        let server = Arc::new(server);
-        let accepting = tokio::spawn(async move {
+        let mut accepting = JoinSet::new();
+        accepting.spawn(async move {
+            let mut led = JoinSet::new();
             loop {
                 let Ok((role, _)) = listener.accept().await else {
                     continue;
                 };
-                let (ways, mut cut, server) = (ways.clone(), cut.clone(), Arc::clone(&server));
+                while led.try_join_next().is_some() {}
+                let (ways, mut cut, address) = (ways.clone(), cut.clone(), server());
                 cut.mark_unchanged();
-                tokio::spawn(async move {
-                    let Some(address) = server() else { return };
+                led.spawn(async move {
+                    let Some(address) = address else { return };
                     let Ok(server) = TcpStream::connect(address).await else {
                         return;
                     };
@@ -75,7 +77,7 @@ impl Detour {
             url,
             way,
             cuts,
-            accepting,
+            _accepting: accepting,
         })
     }
 
@@ -86,12 +88,6 @@ impl Detour {
     /// Ends every connection there is.
     pub fn cut(&self) {
         self.cuts.send_modify(|cuts| *cuts += 1);
-    }
-}
-
-impl Drop for Detour {
-    fn drop(&mut self) {
-        self.accepting.abort();
     }
 }
 

@@ -156,7 +156,7 @@ impl<'a> Injector<'a> {
             remove_folder(&copy)?;
             copy_folder(&store, &copy)
         });
-        copied.map_err(|error| error.to_string())?;
+        copied?;
         sleep(age).await;
         self.replace_store(Some(&copy)).await
     }

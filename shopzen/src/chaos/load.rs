@@ -13,6 +13,7 @@ use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng, seq::IndexedRandom as 
 use reqwest::{Client, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use shopzen_chassis::clock;
 use shopzen_contracts::{OrderId, Sku};
 use tokio::{
     task::JoinSet,
@@ -20,7 +21,6 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use url::Url;
-use uuid::Uuid;
 
 use super::book::{Accepted, Book, Checkout};
 use crate::exit::{Exit, Failure, OrFail as _};
@@ -64,7 +64,7 @@ impl Market {
 
     /// Whether the scarce goods have their price: an order that is declined, so that none are sold.
     pub async fn quotes_scarce(&self) -> bool {
-        let key = format!("chaos-price-{}", Uuid::now_v7());
+        let key = format!("chaos-price-{}", clock::new_id());
         let line = json!({ "sku": self.scarce, "quantity": 1 });
         let answer = self
             .place(&key, &order_of(&[line], "tok_declined"), 10)
@@ -306,7 +306,7 @@ async fn hear(book: &Book, began: Instant, answer: reqwest::Result<Response>) ->
     };
     book.answer(&status.to_string(), began.elapsed());
     match (status, serde_json::from_str(&text)) {
-        (200 | 201 | 202, Ok(placed)) => Some(placed),
+        (200..=202, Ok(placed)) => Some(placed),
         // Nothing has happened, or it is not known; either way the same key is safe.
         (503 | 504, _) => None,
         _ => {

@@ -5,6 +5,11 @@
 //! strike, and what the load is doing then, is the machine's: a run is not repeated by its seed, but its
 //! kind is. The simulation (`tests/simulation`) is the place where a seed says everything.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "chaos is made of pauses: here nobody waits for a condition, but lets time pass in which something is broken"
+)]
+
 mod book;
 mod campaign;
 mod detour;

@@ -65,7 +65,6 @@ pub struct Report {
 #[derive(Debug, Serialize)]
 pub struct Load {
     pub accepted: u64,
-    pub accepted_per_s: f64,
     pub confirmed_while_waited_for: u64,
     pub keys_repeated: u64,
     pub answers: BTreeMap<String, u64>,
@@ -102,10 +101,6 @@ impl Report {
                 .or_default() += 1;
         }
         let (recoveries, late) = recoveries(book, history);
-        let seconds = history.loaded.as_secs_f64();
-        #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
-        let accepted_per_s =
-            (book.accepted_count() as f64 / seconds.max(1.0) * 10.0).round() / 10.0;
         Self {
             ok: verdict.violations.is_empty() && late.is_empty(),
             seed,
@@ -115,7 +110,6 @@ impl Report {
             seconds: history.loaded.as_secs(),
             load: Load {
                 accepted: book.accepted_count(),
-                accepted_per_s,
                 confirmed_while_waited_for: book.confirmed_count(),
                 keys_repeated: book.repeated(),
                 answers: book.answers(),
@@ -144,14 +138,13 @@ impl Report {
         let _ = writeln!(text, "# Chaos, seed {}: {verdict}\n", self.seed);
         let _ = writeln!(
             text,
-            "ShopZen {} on {} processors. {} shoppers for {} s: {} orders accepted ({} a second), {} confirmed \
+            "ShopZen {} on {} processors. {} shoppers for {} s: {} orders accepted, {} confirmed \
              while somebody waited, {} requests repeated. {} faults.\n",
             self.version,
             self.cpus,
             self.shoppers,
             self.seconds,
             self.load.accepted,
-            self.load.accepted_per_s,
             self.load.confirmed_while_waited_for,
             self.load.keys_repeated,
             self.fault_count
