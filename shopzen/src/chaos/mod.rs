@@ -193,6 +193,7 @@ impl Folder {
         if self.is_ours {
             // What is left lies among other temporary files.
             let _ = fs::remove_dir_all(&self.path);
+            let _ = fs::remove_file(shop::log_of(&self.path));
         }
     }
 }

@@ -77,7 +77,7 @@ impl Shop {
             "no port can be listened to",
             next,
         )?;
-        let log = folder.with_extension("log");
+        let log = log_of(folder);
         let output = fs::File::create(&log).or_fail(Exit::Config, "no log can be written", next)?;
         let errors = output
             .try_clone()
@@ -233,6 +233,11 @@ impl Shop {
             let _ = self.child.kill().await;
         }
     }
+}
+
+/// What the shop says itself lies beside its folder.
+pub fn log_of(folder: &Path) -> PathBuf {
+    folder.with_extension("log")
 }
 
 fn nats_address(data: &DataDir) -> Option<SocketAddr> {

@@ -236,11 +236,14 @@ pub(crate) async fn record(
     let claims = receipts.chunk_by(|one, other| one.stream_seq == other.stream_seq);
     let (alone, mut disputed): (Vec<&[Receipt]>, Vec<&[Receipt]>) =
         claims.partition(|claims| claims.len() == 1);
-    // Whoever records for the same place at the same moment is waited for.
+    // Whoever records for the same place at the same moment is waited for. What a sweep publishes again just
+    // now is left to it: it waits for our receipts, and must not be waited for.
     let recorded: HashSet<i64> = sqlx::query_scalar(
         "
         WITH settled AS (
-            DELETE FROM outbox_pending WHERE id = ANY($3::uuid[])
+            DELETE FROM outbox_pending WHERE id IN (
+                SELECT id FROM outbox_pending WHERE id = ANY($3::uuid[]) FOR UPDATE SKIP LOCKED
+            )
         )
         INSERT INTO outbox_receipts (stream_seq, event_id)
         SELECT stream_seq, event_id FROM unnest($1::int8[], $2::uuid[]) AS row (stream_seq, event_id)
