@@ -9,7 +9,7 @@ use shopzen_chassis::clock;
 use shopzen_contracts::{Currency, OrderId, Service};
 use uuid::Uuid;
 
-use crate::{bench::BenchArgs, roles::Role};
+use crate::{bench::BenchArgs, chaos::ChaosArgs, roles::Role};
 
 /// ShopZen: a shop whose parts talk in messages. Without a command: `up`.
 #[derive(Debug, Parser)]
@@ -91,6 +91,8 @@ pub enum Command {
     Reconcile(ReconcileArgs),
     /// Measure a running shop
     Bench(BenchArgs),
+    /// Break a shop of its own in every way there is, under load, and see whether it kept its promises
+    Chaos(ChaosArgs),
 }
 
 impl Default for Command {
@@ -141,6 +143,9 @@ pub struct UpArgs {
     /// Return when the shop is ready, and leave it running
     #[arg(long)]
     pub detach: bool,
+    /// Where the roles find NATS, if not where it listens: `shopzen chaos` stands in between
+    #[arg(long, value_name = "URL", hide = true)]
+    pub nats_detour: Option<String>,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -7,6 +7,7 @@
 
 mod audit;
 mod bench;
+mod chaos;
 mod cli;
 mod commands;
 mod config;
@@ -87,5 +88,6 @@ async fn run(cli: Cli, terminal: &Terminal) -> Result<(), Failure> {
         Command::Audit { watch } => commands::audit::audit(watch, &options, terminal).await,
         Command::Reconcile(args) => commands::reconcile::run(&args, &options, terminal).await,
         Command::Bench(args) => bench::run(args, &options, terminal).await,
+        Command::Chaos(args) => chaos::chaos(&args, &options, terminal).await,
     }
 }

@@ -57,6 +57,8 @@ fn may_publish(role: Role) -> Vec<Right> {
                 .map(move |source| (source.stream(), durable(source)))
         };
         for (stream, durable) in consumers() {
+            // INFO is asked for by the client after each interruption, before it pulls again, and by
+            // reconciliations.
             for call in ["CREATE", "INFO", "MSG.NEXT"] {
                 let subject = format!("$JS.API.CONSUMER.{call}.{stream}.{durable}");
                 rights.push(right(subject, "its consumers"));

@@ -4,18 +4,18 @@
 //! stalls is asked less, and what its stall would have cost others is not in the percentiles.
 
 mod browse;
-mod catalogue;
+pub mod catalogue;
 mod checkout;
-mod connection;
+pub mod connection;
 #[cfg(test)]
 mod fake_shop;
 mod load;
-mod processes;
-mod report;
+pub mod processes;
+pub mod report;
 mod response;
 mod sample;
 mod shopper;
-mod target;
+pub mod target;
 
 use std::{fs::File, io::Write as _, path::PathBuf};
 

@@ -219,8 +219,12 @@ pub fn of_running_shop(data: &DataDir, state: &State) -> Dict {
 }
 
 /// The addresses that were chosen.
-pub fn listening_at(http: SocketAddr, ops: SocketAddr) -> Dict {
-    dict(json!({ "http": { "listen": http }, "ops": { "listen": ops } }))
+pub fn listening_at(http: SocketAddr, ops: SocketAddr, nats: Option<&str>) -> Dict {
+    let mut settings = json!({ "http": { "listen": http }, "ops": { "listen": ops } });
+    if let Some(url) = nats {
+        settings["nats"] = json!({ "url": url });
+    }
+    dict(settings)
 }
 
 fn dict(settings: serde_json::Value) -> Dict {

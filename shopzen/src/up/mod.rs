@@ -11,7 +11,7 @@ pub mod ports;
 pub mod postgres;
 pub mod process;
 mod servers;
-mod spawn;
+pub mod spawn;
 mod split;
 pub mod state;
 mod supervise;
@@ -257,7 +257,7 @@ impl Shop {
         )?;
         let config = config::load(
             config::of_running_shop(&data, &state.get()),
-            config::listening_at(http, ops),
+            config::listening_at(http, ops, args.nats_detour.as_deref()),
         )?;
         let kill = CancellationToken::new();
         Ok(Self {

@@ -7,7 +7,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use tokio::time::{Instant, Interval, interval_at};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 const POLL_PERIOD: Duration = Duration::from_millis(10);
 
@@ -34,15 +34,19 @@ pub struct Patience {
 impl Patience {
     pub fn of(limit: Duration) -> Self {
         let now = Instant::now();
+        let mut ticks = interval_at(now + POLL_PERIOD, POLL_PERIOD);
+        // Where looking takes longer than a period, ticks that were missed are not made up for.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             end: now + limit,
-            ticks: interval_at(now + POLL_PERIOD, POLL_PERIOD),
+            ticks,
         }
     }
 
     /// Waits a moment. False when the time is over.
     pub async fn lasts(&mut self) -> bool {
-        self.ticks.tick().await < self.end
+        self.ticks.tick().await;
+        Instant::now() < self.end
     }
 }
 

@@ -83,6 +83,7 @@ impl Split {
                 program: program.clone(),
                 data_dir: data.root().to_owned(),
                 http: config.http.listen,
+                nats_url: config.nats.url.clone(),
                 announced: data.run().join(format!("{role}.json")),
                 log: data.logs().join(format!("{role}.log")),
             };
@@ -170,6 +171,7 @@ struct RoleProcess {
     program: PathBuf,
     data_dir: PathBuf,
     http: SocketAddr,
+    nats_url: String,
     /// Where it says at which port it is asked.
     announced: PathBuf,
     log: PathBuf,
@@ -197,6 +199,7 @@ impl Server for RoleProcess {
             .arg(&self.announced)
             .env("SHOPZEN_HTTP__LISTEN", self.http.to_string())
             .env("SHOPZEN_OPS__LISTEN", "127.0.0.1:0")
+            .env("SHOPZEN_NATS__URL", &self.nats_url)
             // The parent has the gateway, on the port where everybody looks for it.
             .env("SHOPZEN_SANDBOX__ENABLED", "false")
             .stdin(Stdio::null())

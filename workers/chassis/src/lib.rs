@@ -39,6 +39,7 @@ pub mod clock;
 pub mod harness;
 pub mod ops;
 pub mod streams;
+pub mod tamper;
 pub mod telemetry;
 pub mod trace;
 

@@ -60,7 +60,7 @@ pub fn definition(service: Service) -> Config {
 pub async fn ensure(jetstream: &jetstream::Context, service: Service) -> Result<(), StreamError> {
     match find(jetstream, service).await? {
         Some(info) => {
-            for difference in differences(&definition(service), &info) {
+            for difference in differences(&definition(service), &info.config) {
                 tracing::warn!(
                     stream = service.stream(),
                     difference,
@@ -96,7 +96,7 @@ pub async fn apply(jetstream: &jetstream::Context, service: Service) -> Result<b
         why,
     };
     match find(jetstream, service).await? {
-        Some(info) if differences(&wanted, &info).is_empty() => Ok(false),
+        Some(info) if differences(&wanted, &info.config).is_empty() => Ok(false),
         Some(_) => jetstream
             .update_stream(wanted)
             .await
@@ -116,7 +116,7 @@ pub async fn check(
     service: Service,
 ) -> Result<Vec<String>, StreamError> {
     Ok(match find(jetstream, service).await? {
-        Some(info) => differences(&definition(service), &info),
+        Some(info) => differences(&definition(service), &info.config),
         None => vec!["it does not exist".to_owned()],
     })
 }
@@ -141,55 +141,23 @@ async fn find(
     }
 }
 
-fn differences(wanted: &Config, info: &Info) -> Vec<String> {
-    let found = &info.config;
-    let mut differences = Vec::new();
-    let mut compare = |what: &str, wanted: String, found: String| {
-        if wanted != found {
-            differences.push(format!("{what} is {found} and should be {wanted}"));
-        }
-    };
-    compare(
-        "subjects",
-        format!("{:?}", wanted.subjects),
-        format!("{:?}", found.subjects),
-    );
-    compare(
-        "retention",
-        format!("{:?}", wanted.retention),
-        format!("{:?}", found.retention),
-    );
-    compare(
-        "discard",
-        format!("{:?}", wanted.discard),
-        format!("{:?}", found.discard),
-    );
-    compare(
-        "storage",
-        format!("{:?}", wanted.storage),
-        format!("{:?}", found.storage),
-    );
-    compare(
-        "max_age",
-        format!("{:?}", wanted.max_age),
-        format!("{:?}", found.max_age),
-    );
-    compare(
-        "max_bytes",
-        wanted.max_bytes.to_string(),
-        found.max_bytes.to_string(),
-    );
-    compare(
-        "duplicate_window",
-        format!("{:?}", wanted.duplicate_window),
-        format!("{:?}", found.duplicate_window),
-    );
-    compare(
-        "max_msg_size",
-        wanted.max_message_size.to_string(),
-        found.max_message_size.to_string(),
-    );
-    differences
+/// Every setting of the definition that the stream has otherwise. What a server adds by itself does not
+/// count.
+fn differences(wanted: &Config, found: &Config) -> Vec<String> {
+    let [wanted, found] = [wanted, found].map(|config| {
+        let value = serde_json::to_value(config).expect("a configuration is sent as JSON");
+        value.as_object().cloned().unwrap_or_default()
+    });
+    let settings = wanted
+        .iter()
+        .map(|(name, wanted)| (name, wanted, found.get(name)));
+    settings
+        .filter(|(_, wanted, found)| Some(*wanted) != *found)
+        .map(|(name, wanted, found)| {
+            let found = found.unwrap_or(&serde_json::Value::Null);
+            format!("{name} is {found} and should be {wanted}")
+        })
+        .collect()
 }
 
 /// How long the broker waits for an acknowledgement before it delivers again.
@@ -237,6 +205,21 @@ mod tests {
         assert_eq!(
             durable_name(Service::Payments, Service::Orders),
             "payments__orders"
+        );
+    }
+
+    #[test]
+    fn a_stream_that_takes_less_than_it_should_is_not_as_defined() {
+        let wanted = definition(Service::Orders);
+        let mut found = wanted.clone();
+        found
+            .metadata
+            .insert("_nats.ver".to_owned(), "2.15.1".to_owned());
+        assert_eq!(differences(&wanted, &found), Vec::<String>::new());
+        found.max_messages = 7;
+        assert_eq!(
+            differences(&wanted, &found),
+            ["max_msgs is 7 and should be -1"]
         );
     }
 

@@ -1,0 +1,41 @@
+//! `shopzen chaos`, as anybody runs it: real processes, broker and database, broken under load.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use shopzen_test_servers::Tools;
+use shopzen_tests::shop::binary;
+
+/// What one run must have been through to say anything.
+const CHECKOUTS: u64 = 5_000;
+const FAULTS: u64 = 100;
+
+#[test]
+fn a_shop_that_is_broken_a_hundred_times_keeps_its_promises() -> Result<()> {
+    let tools = Tools::provide()?;
+    let output = Command::new(binary()?)
+        .args(["chaos", "--json", "--seed", "1", "--minutes", "3"])
+        .args(["--faults-per-minute", "30", "--faults", &FAULTS.to_string()])
+        .args(["--checkouts", &CHECKOUTS.to_string()])
+        .env("SHOPZEN_NATS_SERVER", &tools.nats_server)
+        .env("SHOPZEN_PG_BIN", &tools.postgres_bin)
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let report: Value =
+        serde_json::from_str(&said).with_context(|| format!("no report: {said}{errors}"))?;
+    ensure!(output.status.success(), "{errors}\n{report:#}");
+    // A run in which nothing happened proves nothing.
+    let faults = report["fault_count"].as_u64();
+    ensure!(faults >= Some(FAULTS), "{report:#}");
+    let accepted = report["load"]["accepted"].as_u64();
+    ensure!(accepted >= Some(CHECKOUTS), "{report:#}");
+    let looked_up = report["looked_at"]["accepted"].as_u64();
+    ensure!(looked_up == accepted, "{report:#}");
+    ensure!(
+        report["looked_at"]["gateway_compared"] == true,
+        "{report:#}"
+    );
+    Ok(())
+}
