@@ -19,14 +19,15 @@ use crate::config::Config;
 
 /// The name of the check.
 pub const CHECK: &str = "audit";
-/// The shortest time from one round to the next. With the round itself it stays well below the ten
-/// seconds within which a change by hand has to show.
+/// The shortest time from one round to the next, and the longest after a swift one. With the round itself
+/// it stays below the ten seconds within which a change by hand has to show.
 const PERIOD: Duration = Duration::from_secs(4);
-/// A round that takes longer than this is one of a large shop, and for what it takes more it pauses so many
-/// times as long, so that the cost does not grow with the shop from there on. A shorter one may have had to
-/// wait for others, and the next must not be late for it.
-const SWIFT: Duration = Duration::from_secs(1);
+const PERIOD_MAX: Duration = Duration::from_secs(7);
+/// A round is followed by a pause so many times as long as what it took, as far as the periods allow.
 const PAUSE_FACTOR: u32 = 40;
+/// For what a round takes longer than this it pauses so much longer, so that the cost does not grow with the
+/// shop from there on. A shorter one may have had to wait for others, and the next must not be late for it.
+const SWIFT: Duration = Duration::from_secs(1);
 /// After a round that could not be completed: somebody is away, and may be back soon.
 const RETRY: Duration = Duration::from_secs(1);
 /// Who has not completed a round for so long does not know any more how the shop is.
@@ -132,8 +133,9 @@ async fn look(mut auditor: Auditor, standing: &Mutex<Standing>, process: &Proces
 }
 
 fn pause_after(took: Duration) -> Duration {
-    let swift = PERIOD.saturating_sub(took);
-    swift.max(took.saturating_sub(SWIFT) * PAUSE_FACTOR)
+    let period = (took * PAUSE_FACTOR).clamp(PERIOD, PERIOD_MAX);
+    let long = took.saturating_sub(SWIFT) * PAUSE_FACTOR;
+    period.saturating_sub(took).max(long)
 }
 
 fn lock(standing: &Mutex<Standing>) -> std::sync::MutexGuard<'_, Standing> {
@@ -192,8 +194,9 @@ mod tests {
     fn a_swift_round_is_never_late_and_a_long_one_takes_a_small_part() {
         for took_ms in [0, 50, 500, 1_000] {
             let took = Duration::from_millis(took_ms);
-            assert!(took + pause_after(took) <= PERIOD, "{took:?}");
+            assert!(took + pause_after(took) <= PERIOD_MAX, "{took:?}");
         }
+        assert_eq!(pause_after(Duration::ZERO), PERIOD);
         let long = Duration::from_secs(5);
         assert!(pause_after(long) >= long * 30);
     }

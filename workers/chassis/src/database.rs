@@ -4,7 +4,7 @@ use std::{str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use sqlx::{
-    Executor, PgPool,
+    Executor, PgConnection, PgPool,
     migrate::{MigrateError, Migrator},
     postgres::{PgConnectOptions, PgPoolOptions},
 };
@@ -81,14 +81,15 @@ pub(crate) async fn ping(pool: &PgPool) -> Result<(), sqlx::Error> {
     pool.acquire().await?.execute("SELECT 1").await.map(|_| ())
 }
 
-/// A transaction that may read whole tables: for audits, which look at everything. The settings of
-/// the pool are for statements that look rows up.
+/// A transaction that may read whole tables, all as of one moment: for audits, which look at everything.
+/// The settings of the pool are for statements that look rows up.
 pub async fn read_whole_tables(
     pool: &PgPool,
 ) -> Result<sqlx::Transaction<'static, sqlx::Postgres>, sqlx::Error> {
     let mut tx = pool.begin().await?;
     tx.execute(
         "
+        SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;
         SET LOCAL enable_seqscan = on; SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on;
         SET LOCAL plan_cache_mode = force_custom_plan;
         -- To be done sooner is not worth a second core.
@@ -97,4 +98,27 @@ pub async fn read_whole_tables(
     )
     .await?;
     Ok(tx)
+}
+
+/// A moment in the life of a database. A row that was written before it, and still is as it was then, can
+/// be told from all others by its `xmin`, so who has looked at all rows once need only look at the others.
+#[derive(Clone, Copy, Debug)]
+pub struct Horizon(i64);
+
+impl Horizon {
+    /// Of a transaction from [`read_whole_tables`]: who wrote before is visible in it.
+    pub async fn of(db: &mut PgConnection) -> Result<Self, sqlx::Error> {
+        sqlx::query_scalar("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::int8")
+            .fetch_one(db)
+            .await
+            .map(Self)
+    }
+
+    /// Rows with `age(xmin) > $1` are from before. It holds for the one transaction it was asked in.
+    pub async fn age(self, db: &mut PgConnection) -> Result<i32, sqlx::Error> {
+        sqlx::query_scalar("SELECT age($1::text::xid8::xid)")
+            .bind(self.0.to_string())
+            .fetch_one(db)
+            .await
+    }
 }

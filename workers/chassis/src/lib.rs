@@ -45,7 +45,7 @@ pub mod trace;
 
 pub use ask::{Answered, AskError, Asker, Asking};
 pub use bus::{Bus, ConnectError, NatsLogin, inbox_prefix};
-pub use database::{DatabaseConfig, migrate, read_whole_tables};
+pub use database::{DatabaseConfig, Horizon, migrate, read_whole_tables};
 pub use dead_letters::DeadLetter;
 pub use engine::{Kinds, StopAt};
 pub use failure::{Failure, Refused};

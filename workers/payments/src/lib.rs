@@ -30,6 +30,7 @@ use shopzen_contracts::{
 pub use config::{Config, ConfigError, SandboxUrl};
 
 use calls::{Answered, Calls};
+use tokio::sync::Mutex;
 
 /// How often attempts are looked for that are to be looked at again.
 const LOOK_AGAIN_EVERY: Duration = Duration::from_millis(250);
@@ -40,6 +41,8 @@ const ANSWERS_MAX: usize = 4_096;
 #[derive(Debug)]
 pub struct Payments {
     calls: Arc<Calls>,
+    /// What audits need not look at again.
+    verified: Mutex<Option<store::audit::Verified>>,
 }
 
 /// Pays orders.
@@ -47,6 +50,7 @@ pub fn worker(config: &Config) -> Worker<Payments> {
     let (answers, received) = queue(ANSWERS_MAX);
     let payments = Payments {
         calls: Arc::new(Calls::new(config, answers)),
+        verified: Mutex::default(),
     };
     Worker::new(
         Service::Payments,

@@ -9,14 +9,14 @@ use crate::{Payments, store};
 /// Whether payments, attempts and ledger agree, and what the ledger says.
 pub(crate) async fn audit_ledger(
     db: &PgPool,
-    _: &Payments,
+    payments: &Payments,
     _: &Request<AuditLedger>,
 ) -> Result<AuditedLedger, Refused> {
+    let mut verified = payments.verified.lock().await;
     let mut tx = read_whole_tables(db).await?;
-    let odd = store::audit::find_odd_payments(&mut tx).await?;
-    let totals = store::audit::find_totals(&mut tx).await?;
+    let audited = store::audit::audit_ledger(&mut tx, &mut verified).await?;
     tx.commit().await?;
-    Ok(AuditedLedger { odd, totals })
+    Ok(audited)
 }
 
 pub(crate) async fn audit(

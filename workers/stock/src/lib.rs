@@ -19,14 +19,19 @@ use shopzen_contracts::{
     orders::{OrderCancelled, OrderConfirmed, OrderPlaced, OrderRejected},
     stock::{AdjustStock, AuditLevels, AuditReservations, GetLevels, ImportLevels, ListMovements},
 };
+use tokio::sync::Mutex;
 
 /// What handlers need besides their transaction: nothing.
-#[derive(Debug)]
-pub struct Stock;
+#[derive(Debug, Default)]
+pub struct Stock {
+    /// What audits need not add up again.
+    added_up: Mutex<Option<store::audit::AddedUp>>,
+}
 
 /// Holds goods for orders, and says what can be bought.
 pub fn worker(config: &Config) -> Worker<Stock> {
-    Worker::new(Service::Stock, &store::MIGRATOR, config.database(), Stock)
+    let stock = Stock::default();
+    Worker::new(Service::Stock, &store::MIGRATOR, config.database(), stock)
         .on_events(
             Kinds::default()
                 .urgent::<OrderPlaced>()

@@ -113,11 +113,12 @@ fn movement_of(row: MovementRow) -> Result<Movement, Failure> {
 /// Levels that do not add up. NATS permissions leave this and the next subject to audits.
 pub(crate) async fn audit_levels(
     db: &PgPool,
-    _: &Stock,
+    stock: &Stock,
     _: &Request<AuditLevels>,
 ) -> Result<AuditedLevels, Refused> {
+    let mut added_up = stock.added_up.lock().await;
     let mut tx = read_whole_tables(db).await?;
-    let items = store::audit::find_odd_levels(&mut tx).await?;
+    let items = store::audit::find_odd_levels(&mut tx, &mut added_up).await?;
     tx.commit().await?;
     Ok(AuditedLevels { items })
 }
