@@ -12,9 +12,9 @@ use uuid::Uuid;
 
 use super::{About, AuditError, Invariant, Sources, Thoroughness, Violation, sources::event_of};
 
-/// An event that is still not handled after so long, by somebody who has handled newer ones meanwhile, is
-/// lost. Longer than the broker waits for an acknowledgement (30 s) and than the longest pause after a
-/// failure.
+/// After so long it is asked of an event whether it is lost, where somebody has handled newer ones
+/// meanwhile. Longer than the broker waits for an acknowledgement (30 s) and than the longest pause after a
+/// failure, so that hardly any other is asked about.
 const PATIENCE: Duration = Duration::from_mins(1);
 /// Unhandled events that are watched; more are found again by the next pass.
 const WATCHED_MAX: usize = 1_000;
@@ -100,7 +100,8 @@ impl EventsAudit {
             self.cursors.insert(service, cursors);
             looked?;
         }
-        self.ask_again(sources).await
+        self.ask_again(sources).await?;
+        self.tell_lost_from_late(sources).await
     }
 
     async fn look_at(
@@ -185,7 +186,32 @@ impl EventsAudit {
                         if handled.newest.is_none_or(|newest| newest < *id) {
                             watched.since = Instant::now();
                         }
-                        watched.is_lost = watched.since.elapsed() >= PATIENCE;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Of what has not been handled for long, finds out what never will be: the follower has passed the
+    /// place where the stream has it, or the stream has it nowhere. However long something takes, in flight it is not
+    /// lost.
+    async fn tell_lost_from_late(&mut self, sources: &Sources) -> Result<(), AuditError> {
+        let mut late: BTreeMap<(Service, Service), Vec<Uuid>> = BTreeMap::new();
+        for ((follower, id), watched) in &self.watched {
+            if !watched.is_lost && watched.since.elapsed() >= PATIENCE {
+                let pair = (*follower, watched.service);
+                late.entry(pair).or_default().push(*id);
+            }
+        }
+        for ((follower, owner), ids) in late {
+            for ids in ids.chunks(EVENTS_MAX) {
+                let missed = sources.missed(follower, owner, ids.to_vec()).await?;
+                let lost = sources.republish(owner, &missed, true).await?;
+                for id in ids {
+                    if let Some(watched) = self.watched.get_mut(&(follower, *id)) {
+                        watched.is_lost = lost.contains(id);
+                        watched.since = Instant::now();
                     }
                 }
             }

@@ -101,13 +101,10 @@ pub async fn reconcile(
                     continue;
                 }
                 let missed = sources.missed(follower, owner, ids).await?;
-                let lost = if missed.event_ids.is_empty() {
-                    0
-                } else {
-                    sources.republish(owner, &missed, plan.dry_run).await?
-                };
-                *done.lost.entry((owner, follower)).or_default() += lost;
-                let is_behind = lost == 0 && !missed.event_ids.is_empty();
+                let lost = sources.republish(owner, &missed, plan.dry_run).await?;
+                let count = u64::try_from(lost.len()).unwrap_or(u64::MAX);
+                *done.lost.entry((owner, follower)).or_default() += count;
+                let is_behind = lost.is_empty() && !missed.event_ids.is_empty();
                 *slices = if is_behind { *slices + 1 } else { 0 };
             }
             after = page.next;

@@ -296,16 +296,19 @@ impl Sources {
         Ok(self.asker.missed(follower, owner, ids, &asking).await?)
     }
 
-    /// How many events are published again, or with `dry_run` would be.
+    /// The events that are published again, or with `dry_run` would be.
     pub async fn republish(
         &self,
         owner: Service,
         missed: &Missed,
         dry_run: bool,
-    ) -> Result<u64, AuditError> {
+    ) -> Result<Vec<Uuid>, AuditError> {
+        if missed.event_ids.is_empty() {
+            return Ok(Vec::new());
+        }
         let asking = asking();
         let done = self.asker.republish(owner, missed, dry_run, &asking).await;
-        Ok(done?.events)
+        Ok(done?.event_ids)
     }
 
     pub async fn strays(

@@ -225,7 +225,7 @@ impl Asker {
     }
 
     /// Has a service publish again what a follower missed, but for what that has yet to come to; with
-    /// `dry_run` only counts it.
+    /// `dry_run` only names it.
     pub async fn republish(
         &self,
         service: Service,

@@ -43,14 +43,14 @@ pub(crate) struct Republish {
     pub(crate) event_ids: Vec<Uuid>,
     /// As in [`Missed`].
     pub(crate) passed: Option<i64>,
-    /// Only count them.
+    /// Only name them.
     pub(crate) dry_run: bool,
 }
 
-/// How many events are published again, or would be.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+/// The events that are published again, or would be.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Republished {
-    pub events: u64,
+    pub event_ids: Vec<Uuid>,
 }
 
 pub(crate) async fn missed(
@@ -98,7 +98,7 @@ async fn passed(
 
 pub(crate) async fn republish(pool: &PgPool, asked: &Republish) -> Result<Republished, Refused> {
     check_events(&asked.event_ids)?;
-    let events: i64 = sqlx::query_scalar(
+    let event_ids: Vec<Uuid> = sqlx::query_scalar(
         "
         WITH lost AS (
             SELECT event_id, row_number() OVER (ORDER BY event_id) AS number
@@ -115,18 +115,20 @@ pub(crate) async fn republish(pool: &PgPool, asked: &Republish) -> Result<Republ
             SELECT gen_random_uuid(), array_agg(event_id ORDER BY event_id)
             FROM lost WHERE NOT $3 GROUP BY number / $4
         )
-        SELECT count(*) FROM lost
+        SELECT event_id FROM lost ORDER BY event_id
         ",
     )
     .bind(&asked.event_ids)
     .bind(asked.passed.unwrap_or(i64::MAX))
     .bind(asked.dry_run)
     .bind(AGAIN_TOGETHER)
-    .fetch_one(pool)
+    .fetch_all(pool)
     .await?;
-    let events = u64::try_from(events).unwrap_or(0);
-    if events > 0 && !asked.dry_run {
-        tracing::warn!(events, "events that somebody never got are published again");
+    if !event_ids.is_empty() && !asked.dry_run {
+        tracing::warn!(
+            events = event_ids.len(),
+            "events that somebody never got are published again"
+        );
     }
-    Ok(Republished { events })
+    Ok(Republished { event_ids })
 }
