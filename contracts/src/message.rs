@@ -103,6 +103,8 @@ pub mod header {
     pub const TRACE_PARENT: &str = "traceparent";
     /// The caller's signed access token. Each worker verifies it itself.
     pub const IDENTITY: &str = "Shop-Identity";
+    /// Who of the operators asks, as their machine knows them. Only where the subject is an operator's.
+    pub const OPERATOR: &str = "Shop-Operator";
     /// RFC 3339; a request that is already too late is dropped.
     pub const DEADLINE: &str = "Shop-Deadline";
     /// The secret that lets a guest see an order.

@@ -121,6 +121,12 @@ pub(crate) const CODES: &[Code] = &[
     ),
     code(
         409,
+        "already_decided",
+        "The message was handled or dropped before.",
+        "Nothing need be done; the letter shows who did it and why.",
+    ),
+    code(
+        409,
         "not_cancellable",
         "The order has come too far to be cancelled, or has ended already.",
         "Read the order; what is shipped can be returned.",
@@ -145,9 +151,9 @@ pub(crate) const CODES: &[Code] = &[
     ),
     code(
         409,
-        "still_failing",
-        "The message failed again for the same reason.",
-        "Put right what the reason says, and replay it then.",
+        "waits_in_sequence",
+        "The message waits behind an earlier one about the same thing, which could not be handled.",
+        "Decide the earlier one; this one is handled after it.",
     ),
     code(
         412,

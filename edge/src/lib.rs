@@ -35,8 +35,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use limits::Limits;
 
 use api::{
-    admin_products, admin_stock, catalogue, order_events, orders, products, stock, stock_stream,
-    timeline,
+    admin_dead_letters, admin_products, admin_stock, catalogue, order_events, orders, products,
+    stock, stock_stream, timeline,
 };
 use hub::Hub;
 use limits::Limiter;
@@ -124,6 +124,54 @@ fn routes() -> Routes {
             "/api/v1/admin/stock/{sku}/movements",
             admin_stock::movements,
             admin_stock::MOVEMENTS,
+        )
+        .api(
+            GET,
+            "/api/v1/admin/dead-letters",
+            admin_dead_letters::list,
+            admin_dead_letters::LIST,
+        )
+        .api(
+            GET,
+            "/api/v1/admin/dead-letters/groups",
+            admin_dead_letters::groups,
+            admin_dead_letters::GROUPS,
+        )
+        .api(
+            POST,
+            "/api/v1/admin/dead-letters/replay",
+            admin_dead_letters::replay_many,
+            admin_dead_letters::REPLAY_MANY,
+        )
+        .api(
+            POST,
+            "/api/v1/admin/dead-letters/drop",
+            admin_dead_letters::drop_many,
+            admin_dead_letters::DROP_MANY,
+        )
+        .api(
+            GET,
+            "/api/v1/admin/dead-letters/{letter_id}",
+            admin_dead_letters::get,
+            admin_dead_letters::GET,
+        )
+        .api(
+            POST,
+            "/api/v1/admin/dead-letters/{letter_id}/edit",
+            admin_dead_letters::edit,
+            admin_dead_letters::EDIT,
+        )
+        .api(
+            POST,
+            "/api/v1/admin/dead-letters/{letter_id}/replay",
+            admin_dead_letters::replay,
+            admin_dead_letters::REPLAY,
+        )
+        .api(
+            POST,
+            "/api/v1/admin/dead-letters/{letter_id}/drop",
+            admin_dead_letters::drop_one,
+            admin_dead_letters::DROP,
         )
         .page("/", pages::home::show)
         .page("/assets/{*path}", pages::assets::show)

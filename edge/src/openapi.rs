@@ -7,6 +7,7 @@ use bytes::Bytes;
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 use shopzen_contracts::{OrderId, Problem, Sku, Slug};
+use uuid::Uuid;
 
 /// The document as it is served.
 pub(crate) static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| {
@@ -247,8 +248,9 @@ fn idempotency_key(_: &mut SchemaGenerator) -> Schema {
 }
 
 /// What the names in braces stand for.
-const PATH_PARAMETERS: [(&str, SchemaOf, &str); 4] = [
+const PATH_PARAMETERS: [(&str, SchemaOf, &str); 5] = [
     ("id", schema_of::<OrderId>, "The order's id."),
+    ("letter_id", schema_of::<Uuid>, "The dead letter's id."),
     ("id_or_slug", schema_of::<Slug>, "The product's id or slug."),
     ("slug", schema_of::<Slug>, "The product's slug."),
     ("sku", schema_of::<Sku>, "The SKU."),

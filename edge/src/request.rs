@@ -46,6 +46,7 @@ impl FromRequestParts<Arc<Edge>> for Caller {
         let trace = parts.extensions.get::<TraceParent>().cloned();
         let asking = Asking {
             identity: access_token(&parts.headers)?,
+            operator: None,
             idempotency_key: idempotency_key(&parts.headers)?,
             order_token: order_token(&parts.headers, parts.uri.query())?,
             if_match: None,
@@ -90,10 +91,15 @@ impl Caller {
             .map_err(|error| Refusal::of(error, true))
     }
 
+    /// Gives what is about to act more time to be answered.
+    pub(crate) fn allow_time(&mut self) {
+        self.asking.deadline = COMMAND_DEADLINE;
+    }
+
     /// Tells a worker to act. The body goes as it came: the worker judges it, and its fingerprint
     /// belongs to the idempotency key.
     pub(crate) async fn command<C: Command>(&mut self, body: Bytes) -> Result<Answered, Refusal> {
-        self.asking.deadline = COMMAND_DEADLINE;
+        self.allow_time();
         let retry_safe = self.asking.idempotency_key.is_some();
         self.edge
             .asker

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
 use shopzen_catalog::feed::Format;
-use shopzen_chassis::clock;
+use shopzen_chassis::{LetterState, clock};
 use shopzen_contracts::{Currency, OrderId, Service};
 use uuid::Uuid;
 
@@ -76,7 +76,7 @@ pub enum Command {
     Import(ImportArgs),
     /// Fill the catalogue with the demo's products, or with made-up ones
     Seed(SeedArgs),
-    /// Messages that were set aside because nobody could handle them
+    /// Messages that were set aside because nobody could handle them: look at them, mend them, decide
     DeadLetters {
         #[command(subcommand)]
         action: DeadLettersAction,
@@ -220,18 +220,110 @@ pub enum MailAction {
 
 #[derive(Clone, Debug, Subcommand)]
 pub enum DeadLettersAction {
-    /// List them, oldest first
-    Ls {
-        /// Of one worker only
-        #[arg(long)]
-        service: Option<WorkerName>,
-    },
-    /// Show one with its message
-    Show { service: WorkerName, id: Uuid },
-    /// Hand one to its worker again
-    Replay { service: WorkerName, id: Uuid },
-    /// Give one up
-    Drop { service: WorkerName, id: Uuid },
+    /// Show what was set aside: by worker, reason and hour, or with --all or a filter one by one
+    Ls(ListLettersArgs),
+    /// Show one with its message, what waits behind it, and what was done to it
+    Show { id: Uuid },
+    /// Replace the message of one, in $EDITOR or from a file; the first message is kept
+    Edit(EditLetterArgs),
+    /// Handle some as if they came today; what waits behind them follows
+    Replay(DecideLettersArgs),
+    /// Give some up; what waits behind them follows
+    Drop(DecideLettersArgs),
+}
+
+/// Which letters are meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct LetterFilterArgs {
+    /// Of one worker
+    #[arg(long)]
+    pub worker: Option<WorkerName>,
+    /// Whose subject begins so: shop.evt.orders
+    #[arg(long)]
+    pub subject: Option<String>,
+    /// With this somewhere in their reason
+    #[arg(long)]
+    pub reason: Option<String>,
+    /// About one order, or whatever else is the last part of the subject
+    #[arg(long, value_name = "ID")]
+    pub order: Option<Uuid>,
+    /// Set aside since then: 2026-11-22T03:00:00Z, or 36h for the last 36 hours
+    #[arg(long, value_name = "WHEN", value_parser = moment)]
+    pub since: Option<Timestamp>,
+    /// dead, waiting, handled or dropped
+    #[arg(long)]
+    pub state: Option<LetterStateName>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ListLettersArgs {
+    /// One by one, all that are not decided
+    #[arg(long)]
+    pub all: bool,
+    #[command(flatten)]
+    pub filter: LetterFilterArgs,
+    /// At most so many, 1 to 100
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub limit: u32,
+    /// Those that come after this one: the next page
+    #[arg(long, value_name = "ID")]
+    pub after: Option<Uuid>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct EditLetterArgs {
+    pub id: Uuid,
+    /// Take the new message from there; - is standard input
+    #[arg(long, value_name = "FILE")]
+    pub payload: Option<PathBuf>,
+    /// Kept with the letter
+    #[arg(long)]
+    pub why: String,
+    /// Only say whether it would be accepted
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct DecideLettersArgs {
+    /// These; or those that a filter finds
+    #[arg(value_name = "ID")]
+    pub ids: Vec<Uuid>,
+    /// All dead ones
+    #[arg(long)]
+    pub all: bool,
+    /// Without --state: those that are dead
+    #[command(flatten)]
+    pub filter: LetterFilterArgs,
+    /// Kept with the letters
+    #[arg(long)]
+    pub why: String,
+    /// Only say what would happen
+    #[arg(long)]
+    pub dry_run: bool,
+    /// So many a second
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub rate: u32,
+}
+
+/// What has become of a letter, as it is typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LetterStateName {
+    Dead,
+    Waiting,
+    Handled,
+    Dropped,
+}
+
+impl From<LetterStateName> for LetterState {
+    fn from(name: LetterStateName) -> Self {
+        match name {
+            LetterStateName::Dead => Self::Dead,
+            LetterStateName::Waiting => Self::Waiting,
+            LetterStateName::Handled => Self::Handled,
+            LetterStateName::Dropped => Self::Dropped,
+        }
+    }
 }
 
 /// A worker, as it is typed.

@@ -13,7 +13,7 @@ use tokio::{
     time::{Duration, timeout},
 };
 
-const ROUTES: [(&str, &str); 26] = [
+const ROUTES: [(&str, &str); 38] = [
     ("GET", "/api/v1/products"),
     ("GET", "/api/v1/products/lamp"),
     ("GET", "/api/v1/categories"),
@@ -35,6 +35,27 @@ const ROUTES: [(&str, &str); 26] = [
     ("PUT", "/api/v1/admin/products/lamp"),
     ("POST", "/api/v1/admin/stock/LAMP-BRASS/adjustments"),
     ("GET", "/api/v1/admin/stock/LAMP-BRASS/movements"),
+    ("GET", "/api/v1/admin/dead-letters"),
+    ("GET", "/api/v1/admin/dead-letters/groups"),
+    ("GET", "/api/v1/admin/dead-letters/x"),
+    ("GET", "/api/v1/admin/dead-letters?state=x&order=y&since=z"),
+    ("POST", "/api/v1/admin/dead-letters/replay"),
+    ("POST", "/api/v1/admin/dead-letters/drop"),
+    ("POST", "/api/v1/admin/dead-letters/x/edit"),
+    ("POST", "/api/v1/admin/dead-letters/x/replay"),
+    (
+        "POST",
+        "/api/v1/admin/dead-letters/019a0000-0000-7000-8000-000000000000/edit",
+    ),
+    (
+        "POST",
+        "/api/v1/admin/dead-letters/019a0000-0000-7000-8000-000000000000/replay",
+    ),
+    (
+        "POST",
+        "/api/v1/admin/dead-letters/019a0000-0000-7000-8000-000000000000/drop",
+    ),
+    ("DELETE", "/api/v1/admin/dead-letters"),
     ("GET", "/docs/nothing"),
     ("GET", "/schemas/nothing"),
     ("GET", "/api/v2/nothing"),

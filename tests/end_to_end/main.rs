@@ -4,6 +4,7 @@ mod audit;
 mod checkout;
 mod crashes;
 mod crowds;
+mod dead_letters;
 mod hostile;
 mod import;
 mod live;

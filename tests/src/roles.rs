@@ -69,6 +69,11 @@ impl Role {
             ])
             .into_iter()
             .chain(Service::ALL.into_iter().map(history))
+            .chain(
+                Service::ALL
+                    .into_iter()
+                    .flat_map(|it| of_letters(it, "staff")),
+            )
             .collect(),
             Self::Audit => of_audits()
                 .into_iter()
@@ -84,7 +89,12 @@ impl Role {
             ])
             .into_iter()
             .chain(of_audits())
-            .chain(Service::ALL.into_iter().flat_map(of_every_worker))
+            .chain(Service::ALL.into_iter().flat_map(of_events))
+            .chain(
+                Service::ALL
+                    .into_iter()
+                    .flat_map(|it| of_letters(it, "operator")),
+            )
             .collect(),
         }
     }
@@ -146,20 +156,23 @@ fn of_events(service: Service) -> Vec<String> {
     ]
 }
 
-/// What every worker answers besides its own: the chassis does.
-pub fn of_every_worker(service: Service) -> Vec<String> {
+/// What is asked about dead letters, by `staff` or by an `operator`. Who asks stands at the end: a worker
+/// believes an operator because nobody else may send there, and staff by their access token.
+pub fn of_letters(service: Service, by: &str) -> Vec<String> {
     let name = service.name();
     vec![
-        history(service),
-        format!("shop.qry.{name}.v1.dead_letters"),
-        format!("shop.cmd.{name}.v1.replay_dead_letter"),
-        format!("shop.cmd.{name}.v1.drop_dead_letter"),
-        format!("shop.qry.{name}.v1.published"),
-        format!("shop.qry.{name}.v1.handled"),
-        format!("shop.qry.{name}.v1.strays"),
-        format!("shop.qry.{name}.v1.missed"),
-        format!("shop.cmd.{name}.v1.republish"),
+        format!("shop.qry.{name}.v1.dead_letters.{by}"),
+        format!("shop.qry.{name}.v1.dead_letter_groups.{by}"),
+        format!("shop.qry.{name}.v1.dead_letter.{by}"),
+        format!("shop.cmd.{name}.v1.edit_dead_letter.{by}"),
+        format!("shop.cmd.{name}.v1.replay_dead_letter.{by}"),
+        format!("shop.cmd.{name}.v1.drop_dead_letter.{by}"),
     ]
+}
+
+/// What every worker answers besides its own: the chassis does.
+pub fn of_every_worker(service: Service) -> Vec<String> {
+    [of_events(service), of_letters(service, "*")].concat()
 }
 
 /// What each worker says it listens to.

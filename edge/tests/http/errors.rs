@@ -21,7 +21,8 @@ async fn a_worker_that_is_away_is_503_within_2_s_on_every_call() {
         ("idempotency-key", "k"),
         ("authorization", "Bearer token"),
     ];
-    let calls: [(&str, String, &str); 16] = [
+    let many = format!("{{\"ids\":[\"{ID}\"]}}");
+    let calls: [(&str, String, &str); 24] = [
         ("GET", "/".into(), ""),
         ("GET", "/api/v1/products?q=lamp&option.color=red".into(), ""),
         ("GET", "/api/v1/products/lamp".into(), ""),
@@ -42,6 +43,30 @@ async fn a_worker_that_is_away_is_503_within_2_s_on_every_call() {
             "/api/v1/admin/stock/LAMP/movements?limit=5".into(),
             "",
         ),
+        ("GET", "/api/v1/admin/dead-letters?limit=5".into(), ""),
+        (
+            "GET",
+            "/api/v1/admin/dead-letters/groups?worker=stock".into(),
+            "",
+        ),
+        ("GET", format!("/api/v1/admin/dead-letters/{ID}"), ""),
+        (
+            "POST",
+            format!("/api/v1/admin/dead-letters/{ID}/edit"),
+            "{}",
+        ),
+        (
+            "POST",
+            format!("/api/v1/admin/dead-letters/{ID}/replay"),
+            "{}",
+        ),
+        (
+            "POST",
+            format!("/api/v1/admin/dead-letters/{ID}/drop"),
+            "{}",
+        ),
+        ("POST", "/api/v1/admin/dead-letters/replay".into(), &many),
+        ("POST", "/api/v1/admin/dead-letters/drop".into(), &many),
     ];
     for (method, target, body) in calls {
         let began = Instant::now();
@@ -69,14 +94,21 @@ async fn an_order_needs_an_idempotency_key_before_anybody_is_asked() {
 async fn who_is_not_signed_in_learns_that_before_anything_else() {
     let shop = Shop::open().await;
     let json = [("content-type", "application/json")];
-    let answer = shop
-        .request("PUT", "/api/v1/admin/products/lamp", &json, "{}")
-        .await;
-    assert_eq!(answer.code(), "unauthenticated");
-    assert_eq!(
-        answer.header("www-authenticate"),
-        "Bearer realm=\"shopzen\""
-    );
+    for (method, target) in [
+        ("PUT", "/api/v1/admin/products/lamp".to_owned()),
+        ("GET", "/api/v1/admin/dead-letters".to_owned()),
+        ("GET", "/api/v1/admin/dead-letters/groups".to_owned()),
+        ("GET", format!("/api/v1/admin/dead-letters/{ID}")),
+        ("POST", format!("/api/v1/admin/dead-letters/{ID}/replay")),
+        ("POST", "/api/v1/admin/dead-letters/drop".to_owned()),
+    ] {
+        let answer = shop.request(method, &target, &json, "{}").await;
+        assert_eq!(answer.code(), "unauthenticated", "{target}");
+        assert_eq!(
+            answer.header("www-authenticate"),
+            "Bearer realm=\"shopzen\""
+        );
+    }
 }
 
 #[tokio::test]

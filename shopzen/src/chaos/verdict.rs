@@ -8,7 +8,7 @@ use std::{
 
 use serde::Serialize;
 use serde_json::Value;
-use shopzen_chassis::{Asking, clock};
+use shopzen_chassis::{LETTERS_MAX, ListLetters, clock};
 use shopzen_contracts::{OrderId, Service};
 use tokio::{task::JoinSet, time::sleep};
 
@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     audit::{About, Auditor, Invariant, Sources, Thoroughness, Violation},
+    commands::as_operator,
     terminal::Terminal,
     up::process::Patience,
 };
@@ -237,30 +238,33 @@ impl Verdict {
     /// I6: nobody sets aside what is good.
     async fn look_at_dead_letters(&mut self, shop: &Shop, planted: &Planted) {
         self.looked_at.poison = planted.poison.len();
-        for service in Service::ALL {
+        let mut list = ListLetters {
+            limit: LETTERS_MAX,
+            ..ListLetters::default()
+        };
+        loop {
             let letters = shop
                 .asker()
-                .dead_letters(service, None, &Asking::default())
+                .dead_letters(&Service::ALL, &list, &as_operator())
                 .await;
             let letters = match letters {
                 Ok(letters) => letters,
-                Err(error) => {
-                    self.break_promise("audit", error.to_string());
-                    continue;
-                }
+                Err(error) => return self.break_promise("audit", error.to_string()),
             };
             self.looked_at.dead_letters += letters.len();
-            for letter in letters {
+            for letter in &letters {
                 let id = letter.event_id.map(|id| id.to_string()).unwrap_or_default();
                 if !planted.poison.contains(&id) {
                     let what = format!(
                         "{} set aside {}: {}",
-                        service.name(),
-                        letter.subject,
-                        letter.reason
+                        letter.worker, letter.subject, letter.reason
                     );
                     self.break_promise(Invariant::I6.name(), what);
                 }
+            }
+            match letters.last() {
+                Some(last) => list.after = Some(last.id),
+                None => return,
             }
         }
     }

@@ -1,28 +1,55 @@
 //! `shopzen dead-letters`: messages that were set aside, and what becomes of them.
 
-use std::fmt::Write as _;
+mod edit;
+mod text;
+
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::json;
-use shopzen_chassis::{Asking, DeadLetter};
+use shopzen_chassis::{
+    AskError, Asking, DecideLetter, Decided, GroupLetters, LETTERS_MAX, LetterAct, LetterFilter,
+    LetterState, ListLetters,
+};
 use shopzen_contracts::Service;
+use tokio::time::{Interval, MissedTickBehavior, interval};
 use uuid::Uuid;
 
-use super::{Shop, unanswered};
+use super::{Shop, as_operator, unanswered};
 use crate::{
-    cli::{DeadLettersAction, Options},
+    cli::{
+        DeadLettersAction, DecideLettersArgs, EditLetterArgs, LetterFilterArgs, ListLettersArgs,
+        Options,
+    },
     exit::{Exit, Failure},
     terminal::Terminal,
 };
 
-/// How much of a message is shown in a list.
-const REASON_LENGTH: usize = 80;
+/// Letters that one command decides; who has more calls it again.
+const DECIDED_MAX: usize = 10_000;
+/// A handler may wait for others.
+const DEADLINE: Duration = Duration::from_secs(10);
 
+/// What came of one letter.
 #[derive(Debug, Serialize)]
-struct Listed {
-    service: &'static str,
-    #[serde(flatten)]
-    letter: DeadLetter,
+#[serde(untagged)]
+enum Outcome {
+    Decided(Decided),
+    /// Nothing was done, and why.
+    Refused {
+        id: Uuid,
+        worker: &'static str,
+        refused: String,
+    },
+}
+
+impl Outcome {
+    fn is_failure(&self) -> bool {
+        match self {
+            Self::Decided(decided) => decided.failure.is_some(),
+            Self::Refused { .. } => true,
+        }
+    }
 }
 
 pub async fn dead_letters(
@@ -32,96 +59,268 @@ pub async fn dead_letters(
 ) -> Result<(), Failure> {
     let shop = Shop::connect(options).await?;
     match action {
-        DeadLettersAction::Ls { service } => {
-            list(&shop, service.map(Service::from), terminal).await
-        }
-        DeadLettersAction::Show { service, id } => show(&shop, service.into(), id, terminal).await,
-        DeadLettersAction::Replay { service, id } => {
-            shop.asker()
-                .replay_dead_letter(service.into(), id, &Asking::default())
-                .await
-                .map_err(unanswered)?;
-            terminal.result(&json!({ "replayed": id }), || {
-                "handled, and off the list".to_owned()
-            });
-            Ok(())
-        }
-        DeadLettersAction::Drop { service, id } => {
-            shop.asker()
-                .drop_dead_letter(service.into(), id, &Asking::default())
-                .await
-                .map_err(unanswered)?;
-            terminal.result(&json!({ "dropped": id }), || "dropped".to_owned());
-            Ok(())
-        }
+        DeadLettersAction::Ls(args) => list(&shop, &args, terminal).await,
+        DeadLettersAction::Show { id } => show(&shop, id, terminal).await,
+        DeadLettersAction::Edit(args) => edit(&shop, args, terminal).await,
+        DeadLettersAction::Replay(args) => decide(&shop, LetterAct::Replay, &args, terminal).await,
+        DeadLettersAction::Drop(args) => decide(&shop, LetterAct::Drop, &args, terminal).await,
     }
 }
 
-async fn list(shop: &Shop, only: Option<Service>, terminal: &Terminal) -> Result<(), Failure> {
-    let mut listed = Vec::new();
-    for service in Service::ALL
-        .into_iter()
-        .filter(|service| only.is_none_or(|only| only == *service))
-    {
-        let letters = shop
-            .asker()
-            .dead_letters(service, None, &Asking::default())
-            .await;
-        listed.extend(
-            letters
-                .map_err(unanswered)?
-                .into_iter()
-                .map(|letter| Listed {
-                    service: service.name(),
-                    letter,
-                }),
-        );
+fn asking() -> Asking {
+    Asking {
+        deadline: DEADLINE,
+        ..as_operator()
     }
-    terminal.result(&listed, || {
-        let mut text = String::new();
-        for Listed { service, letter } in &listed {
-            let reason: String = letter.reason.chars().take(REASON_LENGTH).collect();
-            let _ = writeln!(
-                text,
-                "{service:<9} {}  {}  {}\n          {reason}",
-                letter.id,
-                letter.died_at.strftime("%F %T"),
-                letter.subject,
-            );
-        }
-        if text.is_empty() {
-            text.push_str("no dead letters");
-        } else {
-            text.push_str("`shopzen dead-letters show SERVICE ID` shows the message");
-        }
-        text
+}
+
+/// The workers that are asked.
+fn services(filter: &LetterFilterArgs) -> Vec<Service> {
+    match filter.worker {
+        Some(worker) => vec![worker.into()],
+        None => Service::ALL.to_vec(),
+    }
+}
+
+fn filter_of(args: &LetterFilterArgs) -> LetterFilter {
+    LetterFilter {
+        state: args.state.map(LetterState::from),
+        subject: args.subject.clone(),
+        reason: args.reason.clone(),
+        key: args.order,
+        since: args.since,
+    }
+}
+
+async fn list(shop: &Shop, args: &ListLettersArgs, terminal: &Terminal) -> Result<(), Failure> {
+    let (services, filter) = (services(&args.filter), filter_of(&args.filter));
+    let one_by_one = args.all || args.after.is_some() || args.filter != LetterFilterArgs::default();
+    if !one_by_one {
+        let asked = GroupLetters { filter };
+        let groups = shop
+            .asker()
+            .dead_letter_groups(&services, &asked, &asking())
+            .await
+            .map_err(unanswered)?;
+        terminal.result(&json!({ "groups": groups }), || text::groups(&groups));
+        return Ok(());
+    }
+    let list = ListLetters {
+        filter,
+        after: args.after,
+        limit: args.limit,
+    };
+    let letters = shop.asker().dead_letters(&services, &list, &asking()).await;
+    let letters = letters.map_err(unanswered)?;
+    let is_full = u32::try_from(letters.len()).is_ok_and(|count| count == args.limit);
+    let next = letters.last().filter(|_| is_full).map(|letter| letter.id);
+    terminal.result(&json!({ "letters": letters, "next": next }), || {
+        text::letters(&letters, next)
     });
     Ok(())
 }
 
-async fn show(shop: &Shop, service: Service, id: Uuid, terminal: &Terminal) -> Result<(), Failure> {
-    let letters = shop
+async fn show(shop: &Shop, id: Uuid, terminal: &Terminal) -> Result<(), Failure> {
+    let found = shop.asker().dead_letter(&Service::ALL, id, &asking()).await;
+    let (_, letter) = found.map_err(|error| not_found(error, id))?;
+    terminal.result(&letter, || text::letter(&letter));
+    Ok(())
+}
+
+async fn edit(shop: &Shop, args: EditLetterArgs, terminal: &Terminal) -> Result<(), Failure> {
+    let id = args.id;
+    let found = shop.asker().dead_letter(&Service::ALL, id, &asking()).await;
+    let (service, letter) = found.map_err(|error| not_found(error, id))?;
+    let payload = match args.payload {
+        Some(file) => edit::read(&file)?,
+        None => edit::in_editor(&letter).await?,
+    };
+    let asked = DecideLetter {
+        id,
+        why: args.why,
+        dry_run: args.dry_run,
+        payload: Some(payload),
+    };
+    let edited = shop
         .asker()
-        .dead_letters(service, Some(id), &Asking::default())
+        .decide_dead_letter(service, LetterAct::Edit, &asked, &asking())
+        .await
+        .map_err(unanswered)?;
+    terminal.result(&edited, || {
+        if edited.dry_run {
+            "it would be accepted".to_owned()
+        } else {
+            format!("accepted: `shopzen dead-letters replay {id} --why …` handles it")
+        }
+    });
+    Ok(())
+}
+
+async fn decide(
+    shop: &Shop,
+    act: LetterAct,
+    args: &DecideLettersArgs,
+    terminal: &Terminal,
+) -> Result<(), Failure> {
+    let meant = find(shop, args).await?;
+    let total = u64::try_from(meant.len()).unwrap_or(u64::MAX);
+    let mut progress = terminal.progress(total, "letters");
+    let mut outcomes: Vec<Outcome> = Vec::with_capacity(meant.len());
+    let mut ended = Ok(());
+    let mut pace = pace(args.rate);
+    for (position, letter) in (0..).zip(meant) {
+        progress.set(position, "");
+        pace.tick().await;
+        match one(shop, act, letter, args).await {
+            Ok(outcome) => outcomes.push(outcome),
+            Err(error) => {
+                // Who is away now is away for the others as well.
+                ended = Err(unanswered(error));
+                break;
+            }
+        }
+    }
+    drop(progress);
+    terminal.result(&json!({ "letters": outcomes }), || {
+        text::outcomes(&outcomes)
+    });
+    ended?;
+    match outcomes.iter().filter(|it| it.is_failure()).count() {
+        0 => Ok(()),
+        failed => Err(Failure::new(
+            Exit::Broken,
+            format!("{failed} of {} letters stay as they were", outcomes.len()),
+            "`shopzen dead-letters show ID` has the message; `edit` replaces it",
+        )),
+    }
+}
+
+async fn one(
+    shop: &Shop,
+    act: LetterAct,
+    (service, id): (Service, Uuid),
+    args: &DecideLettersArgs,
+) -> Result<Outcome, AskError> {
+    let asked = DecideLetter {
+        id,
+        why: args.why.clone(),
+        dry_run: args.dry_run,
+        payload: None,
+    };
+    let decided = shop
+        .asker()
+        .decide_dead_letter(service, act, &asked, &asking())
         .await;
-    let Some(letter) = letters.map_err(unanswered)?.pop() else {
+    match decided {
+        Ok(decided) => Ok(Outcome::Decided(decided)),
+        Err(AskError::Refused(problem)) if matches!(problem.status, 404 | 409) => {
+            Ok(Outcome::Refused {
+                id,
+                worker: service.name(),
+                refused: problem.detail,
+            })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Ticks `rate` times a second, and catches nothing up.
+fn pace(rate: u32) -> Interval {
+    let mut pace = interval(Duration::from_secs(1) / rate.max(1));
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    pace
+}
+
+/// The letters that are meant, oldest first.
+async fn find(shop: &Shop, args: &DecideLettersArgs) -> Result<Vec<(Service, Uuid)>, Failure> {
+    let filtered = args.all || args.filter != LetterFilterArgs::default();
+    if args.ids.is_empty() == !filtered {
         return Err(Failure::new(
             Exit::Usage,
-            format!("{} has no dead letter {id}", service.name()),
-            "`shopzen dead-letters ls` lists them",
+            "which letters are meant is not clear",
+            "name their ids, or a filter such as --worker or --reason, or --all; not both",
         ));
+    }
+    if filtered {
+        return find_filtered(shop, &args.filter).await;
+    }
+    let mut meant = Vec::with_capacity(args.ids.len());
+    for id in &args.ids {
+        let found = shop
+            .asker()
+            .dead_letter(&Service::ALL, *id, &asking())
+            .await;
+        let (service, _) = found.map_err(|error| not_found(error, *id))?;
+        meant.push((service, *id));
+    }
+    Ok(meant)
+}
+
+async fn find_filtered(
+    shop: &Shop,
+    args: &LetterFilterArgs,
+) -> Result<Vec<(Service, Uuid)>, Failure> {
+    let services = services(args);
+    let mut list = ListLetters {
+        filter: filter_of(args),
+        after: None,
+        limit: LETTERS_MAX,
     };
-    terminal.result(&letter, || {
-        format!(
-            "subject     {}\nevent       {}\ndied at     {}\ndeliveries  {}\nreason      {}\nheaders     {}\n\n{}",
-            letter.subject,
-            letter.event_id.map_or_else(|| "none".to_owned(), |id| id.to_string()),
-            letter.died_at,
-            letter.deliveries,
-            letter.reason,
-            letter.headers,
-            letter.payload,
-        )
-    });
-    Ok(())
+    list.filter.state.get_or_insert(LetterState::Dead);
+    let mut meant = Vec::new();
+    while meant.len() < DECIDED_MAX {
+        let page = shop.asker().dead_letters(&services, &list, &asking()).await;
+        let page = page.map_err(unanswered)?;
+        let Some(last) = page.last() else { break };
+        list.after = Some(last.id);
+        for letter in &page {
+            let named = services.iter().find(|it| it.name() == letter.worker);
+            meant.extend(named.map(|service| (*service, letter.id)));
+        }
+    }
+    meant.truncate(DECIDED_MAX);
+    Ok(meant)
+}
+
+fn not_found(error: AskError, id: Uuid) -> Failure {
+    match error {
+        AskError::Refused(problem) if problem.status == 404 => Failure::new(
+            Exit::Usage,
+            format!("no worker has a dead letter {id}"),
+            "`shopzen dead-letters ls --all` lists them",
+        ),
+        error => unanswered(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_letters_are_decided_in_a_second_than_the_rate_says() {
+        for rate in [1, 20, 1_000] {
+            let began = Instant::now();
+            let mut pace = pace(rate);
+            for _ in 0..=rate * 3 {
+                pace.tick().await;
+            }
+            let took = began.elapsed();
+            assert!(took >= Duration::from_secs(3), "{rate}: {took:?}");
+            assert!(took < Duration::from_secs(4), "{rate}: {took:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_worker_is_not_caught_up_with() {
+        let mut pace = pace(10);
+        pace.tick().await;
+        tokio::time::advance(Duration::from_secs(5)).await;
+        pace.tick().await;
+        let began = Instant::now();
+        pace.tick().await;
+        assert!(began.elapsed() >= Duration::from_millis(99));
+    }
 }

@@ -6,10 +6,10 @@ use nix::sys::statvfs::statvfs;
 use reqwest::Client;
 use serde::Serialize;
 use serde_json::Value;
-use shopzen_chassis::Asking;
+use shopzen_chassis::GroupLetters;
 use shopzen_contracts::Service;
 
-use super::Shop;
+use super::{Shop, as_operator};
 use crate::{
     cli::Options,
     config,
@@ -240,19 +240,17 @@ async fn dead_letters(data: &DataDir, options: &Options) -> Option<Finding> {
         return None;
     }
     let shop = Shop::connect(options).await.ok()?;
-    let mut count = 0;
-    for service in Service::ALL {
-        count += shop
-            .asker()
-            .dead_letters(service, None, &Asking::default())
-            .await
-            .ok()?
-            .len();
-    }
+    let asked = GroupLetters::default();
+    let groups = shop
+        .asker()
+        .dead_letter_groups(&Service::ALL, &asked, &as_operator())
+        .await
+        .ok()?;
+    let count: i64 = groups.iter().map(|group| group.count).sum();
     Some(if count == 0 {
         Finding::good("messages", "none had to be set aside")
     } else {
-        let next = "`shopzen dead-letters ls` says why; replay or drop them";
+        let next = "`shopzen dead-letters ls` says why; edit, replay or drop them";
         Finding::mind(
             "messages",
             format!("{count} lie among the dead letters"),

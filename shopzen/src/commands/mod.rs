@@ -89,6 +89,16 @@ impl Shop {
     }
 }
 
+/// To look after what workers have set aside, under the name that this machine knows us by.
+pub fn as_operator() -> Asking {
+    let uid = nix::unistd::getuid();
+    let user = nix::unistd::User::from_uid(uid).ok().flatten();
+    Asking {
+        operator: Some(user.map_or_else(|| uid.to_string(), |user| user.name)),
+        ..Asking::default()
+    }
+}
+
 /// Why a worker did not do what it was asked to.
 pub fn unanswered(error: AskError) -> Failure {
     match error {

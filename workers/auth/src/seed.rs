@@ -17,7 +17,7 @@ const DEMO_ACCOUNTS: [(&str, &str, &[&str]); 2] = [
     (
         "staff@demo.test",
         "Demo Staff",
-        &["catalog:write", "orders:write", "stock:write"],
+        &["catalog:write", "ops:write", "orders:write", "stock:write"],
     ),
 ];
 

@@ -78,15 +78,15 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    fn header(&self, name: &'static str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &'static str) -> Option<&str> {
         header_of(&self.headers, name)
     }
 
-    fn trace(&self) -> TraceParent {
+    pub(crate) fn trace(&self) -> TraceParent {
         TraceParent::parse(self.header(header::TRACE_PARENT))
     }
 
-    fn is_too_late(&self) -> bool {
+    pub(crate) fn is_too_late(&self) -> bool {
         self.header(header::DEADLINE)
             .and_then(|text| text.parse::<Timestamp>().ok())
             .is_some_and(|deadline| clock::now() > deadline)
@@ -171,7 +171,7 @@ pub(crate) async fn respond(request: &service::Request, reply: Reply) {
     }
 }
 
-fn asked_of(request: &service::Request) -> Asked {
+pub(crate) fn asked_of(request: &service::Request) -> Asked {
     Asked {
         headers: request.message.headers.clone().unwrap_or_default(),
         payload: request.message.payload.clone(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_nats::{HeaderMap, RequestErrorKind};
 use bytes::Bytes;
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, future::join_all};
 use serde::{Serialize, de::DeserializeOwned};
 use shopzen_contracts::{Command, Problem, Query, Service, header, orders::TimelineEntry};
 use tokio::time::timeout;
@@ -12,9 +12,12 @@ use uuid::Uuid;
 
 use crate::{
     Bus,
-    builtin::Builtin,
+    builtin::{Builtin, By},
     clock,
-    dead_letters::{DeadLetter, DeadLetters, Named},
+    dead_letters::{
+        DeadLetter, DecideLetter, Decided, GetLetter, GroupLetters, LetterAct, LetterGroup,
+        ListLetters, WholeLetter, no_such_letter,
+    },
     history::GetHistory,
     passage::{Handled, ListPublished, ListStrays, Published, Strays, WhichHandled},
     reconcile::{Missed, Republish, Republished, WhichMissed},
@@ -32,6 +35,9 @@ pub struct Asker {
 pub struct Asking {
     /// The caller's access token.
     pub identity: Option<String>,
+    /// The operator who asks, where an operator does, as their machine knows them. Needs a NATS user that
+    /// may ask so.
+    pub operator: Option<String>,
     pub idempotency_key: Option<String>,
     pub order_token: Option<String>,
     pub if_match: Option<String>,
@@ -47,11 +53,23 @@ impl Default for Asking {
     fn default() -> Self {
         Self {
             identity: None,
+            operator: None,
             idempotency_key: None,
             order_token: None,
             if_match: None,
             trace: TraceParent::start(),
             deadline: DEADLINE,
+        }
+    }
+}
+
+impl Asking {
+    /// Who asks about dead letters.
+    pub(crate) fn by(&self) -> By {
+        if self.operator.is_some() {
+            By::Operator
+        } else {
+            By::Staff
         }
     }
 }
@@ -130,41 +148,101 @@ impl Asker {
         .await
     }
 
-    /// A service's dead letters, oldest first: the one with this id, or all that are shown at once.
+    /// Dead letters of these services that a list asks for, oldest first, and those that come after them.
+    ///
+    /// # Errors
+    ///
+    /// Where one of the services does not answer: without it nobody knows what comes first.
     pub async fn dead_letters(
         &self,
-        service: Service,
-        id: Option<Uuid>,
+        services: &[Service],
+        list: &ListLetters,
         asking: &Asking,
     ) -> Result<Vec<DeadLetter>, AskError> {
-        let subject = Builtin::DeadLetters.subject(service);
-        self.typed(&subject, &DeadLetters { id }, asking).await
+        let pages = services.iter().map(async |service| {
+            let subject = Builtin::DeadLetters.asked_by(*service, asking.by());
+            self.typed::<_, Vec<DeadLetter>>(&subject, list, asking)
+                .await
+        });
+        let mut letters = Vec::new();
+        for page in join_all(pages).await {
+            letters.extend(page?);
+        }
+        // Ids grow with time, whoever gives them.
+        letters.sort_by_key(|letter| letter.id);
+        letters.truncate(usize::try_from(list.limit).unwrap_or(usize::MAX));
+        Ok(letters)
     }
 
-    /// Has a dead letter handled again. It stays where that fails.
-    pub async fn replay_dead_letter(
+    /// Dead letters of these services by reason and hour, the newest first.
+    pub async fn dead_letter_groups(
         &self,
-        service: Service,
-        id: Uuid,
+        services: &[Service],
+        asked: &GroupLetters,
         asking: &Asking,
-    ) -> Result<(), AskError> {
-        let subject = Builtin::ReplayDeadLetter.subject(service);
-        self.typed::<_, Named>(&subject, &Named { id }, asking)
-            .await
-            .map(|_| ())
+    ) -> Result<Vec<LetterGroup>, AskError> {
+        let groups = services.iter().map(async |service| {
+            let subject = Builtin::DeadLetterGroups.asked_by(*service, asking.by());
+            self.typed::<_, Vec<LetterGroup>>(&subject, asked, asking)
+                .await
+        });
+        let mut all = Vec::new();
+        for groups in join_all(groups).await {
+            all.extend(groups?);
+        }
+        all.sort_by_key(|group| std::cmp::Reverse(group.newest));
+        Ok(all)
     }
 
-    /// Drops a dead letter for good.
-    pub async fn drop_dead_letter(
+    /// One dead letter with its message, and whose it is.
+    ///
+    /// # Errors
+    ///
+    /// Not found only where every one of the services says so.
+    pub async fn dead_letter(
         &self,
-        service: Service,
+        services: &[Service],
         id: Uuid,
         asking: &Asking,
-    ) -> Result<(), AskError> {
-        let subject = Builtin::DropDeadLetter.subject(service);
-        self.typed::<_, Named>(&subject, &Named { id }, asking)
-            .await
-            .map(|_| ())
+    ) -> Result<(Service, WholeLetter), AskError> {
+        let found = services.iter().map(async |service| {
+            let subject = Builtin::DeadLetter.asked_by(*service, asking.by());
+            let found = self.typed(&subject, &GetLetter { id }, asking).await;
+            found.map(|letter| (*service, letter))
+        });
+        let mut nowhere = AskError::Refused(Box::new(no_such_letter()));
+        for found in join_all(found).await {
+            match found {
+                Ok(found) => return Ok(found),
+                Err(AskError::Refused(problem)) if problem.status == 404 => {}
+                Err(error) => nowhere = error,
+            }
+        }
+        Err(nowhere)
+    }
+
+    /// Does something to a dead letter of a service, or says what would come of it.
+    pub async fn decide_dead_letter(
+        &self,
+        service: Service,
+        act: LetterAct,
+        asked: &DecideLetter,
+        asking: &Asking,
+    ) -> Result<Decided, AskError> {
+        let subject = Builtin::from(act).asked_by(service, asking.by());
+        self.typed(&subject, asked, asking).await
+    }
+
+    /// The same for who has a [`DecideLetter`] in bytes, and hands the [`Decided`] on as it is.
+    pub async fn decide_dead_letter_raw(
+        &self,
+        service: Service,
+        act: LetterAct,
+        asked: Bytes,
+        asking: &Asking,
+    ) -> Result<Answered, AskError> {
+        let subject = Builtin::from(act).asked_by(service, asking.by());
+        self.raw(&subject, asked, asking).await
     }
 
     /// What a service published with ids after `after` and up to `until`, at most `limit` events.
@@ -323,6 +401,7 @@ fn headers_of(asking: &Asking) -> HeaderMap {
     headers.insert(header::TRACE_PARENT, asking.trace.as_str());
     let optional = [
         (header::IDENTITY, &asking.identity),
+        (header::OPERATOR, &asking.operator),
         (header::IDEMPOTENCY_KEY, &asking.idempotency_key),
         (header::ORDER_TOKEN, &asking.order_token),
         (header::IF_MATCH, &asking.if_match),

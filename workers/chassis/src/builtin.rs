@@ -1,60 +1,113 @@
 //! What every worker answers besides its own: its history, its dead letters, the way of its events, and what
 //! somebody never got of them.
 //!
-//! Asked by the edge (history), by the operator's commands and by the audit; NATS permissions keep
-//! everybody else away.
+//! Asked by the edge (history, dead letters), by the operator's commands and by the audit; NATS permissions
+//! keep everybody else away. Who asks about dead letters stands at the end of the subject: nobody but an
+//! operator may send on `….operator`, and on `….staff` an access token is asked for.
 
 use std::sync::Arc;
 
-use async_nats::service::{self, endpoint::Endpoint};
+use async_nats::service::endpoint::Endpoint;
 use futures::StreamExt;
 use serde::Serialize;
-use shopzen_contracts::{Problem, Service};
+use shopzen_contracts::{Problem, Service, header};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Refused,
-    answer::{self, Reply},
-    dead_letters::{self, DeadLetters, Named},
+    Refused, StopAt,
+    answer::{self, Asked, Reply},
+    dead_letters::{self, DecideLetter, GetLetter, GroupLetters, LetterAct, ListLetters},
     engine::Engine,
+    handle::Caller,
     history::{self, GetHistory},
+    idempotency::Key,
+    identity::Verifier,
     message::decode_request,
     passage::{self, ListPublished, ListStrays, WhichHandled},
     reconcile::{self, Republish, WhichMissed},
-    trace::TraceParent,
 };
 
 /// One of the endpoints that every worker has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Builtin {
     History,
-    DeadLetters,
-    ReplayDeadLetter,
-    DropDeadLetter,
     Published,
     Handled,
     Strays,
     Missed,
     Republish,
+    DeadLetters,
+    DeadLetterGroups,
+    DeadLetter,
+    EditDeadLetter,
+    ReplayDeadLetter,
+    DropDeadLetter,
+}
+
+/// Who asks about dead letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    /// Who holds the operator's password; their name is what their machine says.
+    Operator,
+    /// Who holds an access token with [`SCOPE`].
+    Staff,
+}
+
+impl From<LetterAct> for Builtin {
+    fn from(act: LetterAct) -> Self {
+        match act {
+            LetterAct::Edit => Self::EditDeadLetter,
+            LetterAct::Replay => Self::ReplayDeadLetter,
+            LetterAct::Drop => Self::DropDeadLetter,
+        }
+    }
+}
+
+/// What staff need to look after dead letters.
+const SCOPE: &str = "ops:write";
+/// Characters of an operator's name.
+const OPERATOR_LENGTH_MAX: usize = 64;
+
+impl By {
+    const fn token(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::Staff => "staff",
+        }
+    }
+
+    /// Whoever is not known to be an operator has to prove who they are.
+    fn of_subject(subject: &str) -> Self {
+        match subject.rsplit('.').next() {
+            Some("operator") => Self::Operator,
+            _ => Self::Staff,
+        }
+    }
 }
 
 impl Builtin {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::History,
-        Self::DeadLetters,
-        Self::ReplayDeadLetter,
-        Self::DropDeadLetter,
         Self::Published,
         Self::Handled,
         Self::Strays,
         Self::Missed,
         Self::Republish,
+        Self::DeadLetters,
+        Self::DeadLetterGroups,
+        Self::DeadLetter,
+        Self::EditDeadLetter,
+        Self::ReplayDeadLetter,
+        Self::DropDeadLetter,
     ];
 
     pub(crate) const fn verb(self) -> &'static str {
         match self {
             Self::History => "history",
             Self::DeadLetters => "dead_letters",
+            Self::DeadLetterGroups => "dead_letter_groups",
+            Self::DeadLetter => "dead_letter",
+            Self::EditDeadLetter => "edit_dead_letter",
             Self::ReplayDeadLetter => "replay_dead_letter",
             Self::DropDeadLetter => "drop_dead_letter",
             Self::Published => "published",
@@ -65,17 +118,41 @@ impl Builtin {
         }
     }
 
+    const fn is_about_letters(self) -> bool {
+        matches!(
+            self,
+            Self::DeadLetters
+                | Self::DeadLetterGroups
+                | Self::DeadLetter
+                | Self::EditDeadLetter
+                | Self::ReplayDeadLetter
+                | Self::DropDeadLetter
+        )
+    }
+
+    /// Where it is listened to.
     pub(crate) fn subject(self, service: Service) -> String {
         let kind = match self {
             Self::History
             | Self::DeadLetters
+            | Self::DeadLetterGroups
+            | Self::DeadLetter
             | Self::Published
             | Self::Handled
             | Self::Strays
             | Self::Missed => "qry",
-            Self::ReplayDeadLetter | Self::DropDeadLetter | Self::Republish => "cmd",
+            Self::EditDeadLetter
+            | Self::ReplayDeadLetter
+            | Self::DropDeadLetter
+            | Self::Republish => "cmd",
         };
-        format!("shop.{kind}.{}.v1.{}", service.name(), self.verb())
+        let by = if self.is_about_letters() { ".*" } else { "" };
+        format!("shop.{kind}.{}.v1.{}{by}", service.name(), self.verb())
+    }
+
+    /// Where somebody asks about dead letters.
+    pub(crate) fn asked_by(self, service: Service, by: By) -> String {
+        self.subject(service).replace('*', by.token())
     }
 }
 
@@ -83,6 +160,7 @@ impl Builtin {
 pub(crate) async fn serve<S: Send + Sync + 'static>(
     builtin: Builtin,
     engine: Arc<Engine<S>>,
+    verifier: Arc<Verifier>,
     mut requests: Endpoint,
     shutdown: CancellationToken,
 ) {
@@ -92,61 +170,33 @@ pub(crate) async fn serve<S: Send + Sync + 'static>(
             request = requests.next() => request,
         };
         let Some(request) = request else { return };
-        let reply = answer_one(builtin, &engine, &request).await;
+        let asked = answer::asked_of(&request);
+        if asked.is_too_late() {
+            metrics::counter!("deadline_dropped_total").increment(1);
+            continue;
+        }
+        let by = By::of_subject(&request.message.subject);
+        let reply = Box::pin(answer_one(builtin, &engine, &verifier, by, &asked)).await;
         answer::respond(&request, reply).await;
     }
 }
 
-async fn answer_one<S: Send + Sync + 'static>(
+/// One request by itself.
+pub(crate) async fn answer_one<S: Send + Sync + 'static>(
     builtin: Builtin,
     engine: &Engine<S>,
-    request: &service::Request,
+    verifier: &Verifier,
+    by: By,
+    asked: &Asked,
 ) -> Reply {
-    let payload = &request.message.payload;
-    let answered = async {
-        match builtin {
-            Builtin::History => {
-                let asked: GetHistory = decode_request(payload)?;
-                json(&history::find(&engine.pool, engine.service, asked.key).await?)
-            }
-            Builtin::DeadLetters => {
-                let asked: DeadLetters = decode_request(payload)?;
-                json(&dead_letters::find(&engine.pool, &asked).await?)
-            }
-            Builtin::ReplayDeadLetter => {
-                let asked: Named = decode_request(payload)?;
-                json(&dead_letters::replay(engine, asked.id).await?)
-            }
-            Builtin::DropDeadLetter => {
-                let asked: Named = decode_request(payload)?;
-                json(&dead_letters::discard(&engine.pool, asked.id).await?)
-            }
-            Builtin::Published => {
-                let asked: ListPublished = decode_request(payload)?;
-                json(&passage::published(&engine.pool, asked).await?)
-            }
-            Builtin::Handled => {
-                let asked: WhichHandled = decode_request(payload)?;
-                json(&passage::handled(&engine.pool, &asked).await?)
-            }
-            Builtin::Strays => {
-                let asked: ListStrays = decode_request(payload)?;
-                json(&passage::strays(&engine.pool, &engine.client, engine.service, asked).await?)
-            }
-            Builtin::Missed => {
-                let asked: WhichMissed = decode_request(payload)?;
-                let (pool, client) = (&engine.pool, &engine.client);
-                json(&reconcile::missed(pool, client, engine.service, &asked).await?)
-            }
-            Builtin::Republish => {
-                let asked: Republish = decode_request(payload)?;
-                json(&reconcile::republish(&engine.pool, &asked).await?)
-            }
-        }
+    let answered = if builtin.is_about_letters() {
+        about_letters(builtin, engine, verifier, by, asked).await
+    } else {
+        about_events(builtin, engine, asked).await
     };
-    let trace = TraceParent::start();
-    match answered.await {
-        Ok(body) => Reply::of(body),
+    let trace = asked.trace();
+    match answered {
+        Ok(reply) => reply,
         Err(Refused::Problem(problem)) => Reply::refusal(*problem, &trace),
         Err(Refused::Failure(failure)) => {
             answer::unavailable(&failure, &builtin.subject(engine.service), &trace)
@@ -154,11 +204,120 @@ async fn answer_one<S: Send + Sync + 'static>(
     }
 }
 
-fn json<T: Serialize>(answer: &T) -> Result<Vec<u8>, Refused> {
-    Ok(serde_json::to_vec(answer).expect("an answer is plain data"))
+async fn about_events<S: Send + Sync + 'static>(
+    builtin: Builtin,
+    engine: &Engine<S>,
+    asked: &Asked,
+) -> Result<Reply, Refused> {
+    let (pool, payload) = (&engine.pool, &asked.payload);
+    match builtin {
+        Builtin::History => {
+            let asked: GetHistory = decode_request(payload)?;
+            json(&history::find(pool, engine.service, asked.key).await?)
+        }
+        Builtin::Published => {
+            let asked: ListPublished = decode_request(payload)?;
+            json(&passage::published(pool, asked).await?)
+        }
+        Builtin::Handled => {
+            let asked: WhichHandled = decode_request(payload)?;
+            json(&passage::handled(pool, &asked).await?)
+        }
+        Builtin::Strays => {
+            let asked: ListStrays = decode_request(payload)?;
+            json(&passage::strays(pool, &engine.client, engine.service, asked).await?)
+        }
+        Builtin::Missed => {
+            let asked: WhichMissed = decode_request(payload)?;
+            json(&reconcile::missed(pool, &engine.client, engine.service, &asked).await?)
+        }
+        Builtin::Republish => {
+            let asked: Republish = decode_request(payload)?;
+            json(&reconcile::republish(pool, &asked).await?)
+        }
+        Builtin::DeadLetters
+        | Builtin::DeadLetterGroups
+        | Builtin::DeadLetter
+        | Builtin::EditDeadLetter
+        | Builtin::ReplayDeadLetter
+        | Builtin::DropDeadLetter => unreachable!("{builtin:?} is about letters"),
+    }
 }
 
-/// There is no dead letter of that name.
-pub(crate) fn no_such_letter() -> Problem {
-    Problem::not_found("dead letter")
+async fn about_letters<S: Send + Sync + 'static>(
+    builtin: Builtin,
+    engine: &Engine<S>,
+    verifier: &Verifier,
+    by: By,
+    asked: &Asked,
+) -> Result<Reply, Refused> {
+    let (caller, who) = authenticate(verifier, by, asked).await?;
+    let (pool, payload, worker) = (&engine.pool, &asked.payload, engine.service.name());
+    let act = match builtin {
+        Builtin::DeadLetters => {
+            let asked: ListLetters = decode_request(payload)?;
+            return json(&dead_letters::find(pool, worker, &asked).await?);
+        }
+        Builtin::DeadLetterGroups => {
+            let asked: GroupLetters = decode_request(payload)?;
+            return json(&dead_letters::find_groups(pool, worker, &asked).await?);
+        }
+        Builtin::DeadLetter => {
+            let asked: GetLetter = decode_request(payload)?;
+            return json(&dead_letters::find_one(pool, worker, asked).await?);
+        }
+        Builtin::EditDeadLetter => LetterAct::Edit,
+        Builtin::ReplayDeadLetter => LetterAct::Replay,
+        Builtin::DropDeadLetter => LetterAct::Drop,
+        Builtin::History
+        | Builtin::Published
+        | Builtin::Handled
+        | Builtin::Strays
+        | Builtin::Missed
+        | Builtin::Republish => unreachable!("{builtin:?} is not about letters"),
+    };
+    let decision: DecideLetter = decode_request(payload)?;
+    let subject = builtin.asked_by(engine.service, by);
+    let repeat = asked
+        .header(header::IDEMPOTENCY_KEY)
+        .map(|key| Key::new(&subject, &caller, key, payload))
+        .transpose()?;
+    let repeat = repeat.as_ref();
+    let done = dead_letters::decide(engine, act, &decision, &who, repeat, StopAt::Never).await?;
+    let mut reply = json(&done.decided)?;
+    if done.is_repeat {
+        reply.headers.insert(header::IDEMPOTENT_REPLAYED, "true");
+    }
+    Ok(reply)
+}
+
+/// Who asks, and what they are called in the record of what they do.
+async fn authenticate(
+    verifier: &Verifier,
+    by: By,
+    asked: &Asked,
+) -> Result<(Caller, String), Problem> {
+    match by {
+        By::Operator => {
+            let name = asked.header(header::OPERATOR).unwrap_or_default();
+            let name: String = name
+                .chars()
+                .filter(char::is_ascii_graphic)
+                .take(OPERATOR_LENGTH_MAX)
+                .collect();
+            Ok((Caller::Anonymous, format!("operator:{name}")))
+        }
+        By::Staff => {
+            let caller = verifier.verify(asked.header(header::IDENTITY)).await?;
+            caller.require(SCOPE)?;
+            let account = caller.account_id().unwrap_or_default();
+            Ok((caller, format!("account:{account}")))
+        }
+    }
+}
+
+fn json<T: Serialize>(answer: &T) -> Result<Reply, Refused> {
+    Ok(Reply::of(
+        serde_json::to_vec(answer).expect("an answer is plain data"),
+    ))
 }

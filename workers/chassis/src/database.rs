@@ -122,3 +122,50 @@ impl Horizon {
             .await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use shopzen_test_servers::servers;
+
+    use super::*;
+
+    /// The last migration of the chassis that came before letters stayed after they were decided.
+    const BEFORE_SEQUENCE: i64 = 3;
+
+    #[tokio::test]
+    async fn letters_of_an_older_version_stay_and_keep_nobody_waiting() {
+        let url = tokio::task::spawn_blocking(|| servers().database_url());
+        let pool = PgPool::connect(&url.await.unwrap()).await.unwrap();
+        let mut old = Migrator {
+            ..Migrator::with_migrations(
+                MIGRATOR
+                    .iter()
+                    .filter(|migration| migration.version <= BEFORE_SEQUENCE)
+                    .cloned()
+                    .collect(),
+            )
+        };
+        old.dangerous_set_table_name("_chassis_migrations");
+        old.run(&pool).await.unwrap();
+        sqlx::query(
+            "
+            INSERT INTO dead_letters (id, subject, headers, payload, reason, deliveries, trace_parent)
+            VALUES ('019a0000-0000-7000-8000-000000000001',
+                'shop.evt.stock.v1.reserved.019a0000-0000-7000-8000-000000000002', '{}', 'x',
+                'there is no order 019a0000-0000-7000-8000-000000000002 at line 7', 1, '')
+            ",
+        )
+        .execute(&pool)
+        .await
+        .unwrap();
+        static NOTHING_MORE: Migrator = Migrator::DEFAULT;
+        migrate(&pool, &NOTHING_MORE).await.unwrap();
+        let letter: (String, String, bool) =
+            sqlx::query_as("SELECT state, reason_class, key IS NULL FROM dead_letters")
+                .fetch_one(&pool)
+                .await
+                .unwrap();
+        let class = "there is no order … at line …".to_owned();
+        assert_eq!(letter, ("dead".to_owned(), class, true));
+    }
+}

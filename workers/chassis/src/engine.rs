@@ -30,7 +30,7 @@ const RACES_MAX: u32 = 5;
 /// What becomes of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Handled, now or earlier.
+    /// Handled, now or earlier, or kept until an earlier one about the same key is decided.
     Done,
     /// Not now.
     Again,
@@ -159,7 +159,8 @@ impl<S: Send + Sync + 'static> Engine<S> {
         unreadable: &mut Vec<usize>,
         stop_at: StopAt,
     ) -> Result<Told, Failure> {
-        let (mut cx, mut fresh) = Cx::begin_handling(&self.connections, ids).await?;
+        let (mut cx, entered) = Cx::begin_handling(&self.connections, ids).await?;
+        let mut fresh = entered.fresh;
         let repeats = ids.len() - fresh.len();
         if repeats > 0 {
             metrics::counter!("inbox_repeats_total", "worker" => self.service.name())
@@ -168,6 +169,15 @@ impl<S: Send + Sync + 'static> Engine<S> {
         if fresh.is_empty() {
             cx.roll_back().await?;
             return Ok(Told::default());
+        }
+        if entered.letters_are_open {
+            let mut events: Vec<_> = bunches.iter().flat_map(|bunch| &bunch.messages).collect();
+            events.sort_by_key(|(_, index, _)| *index);
+            let events: Vec<(Uuid, &Message)> = events
+                .iter()
+                .map(|(id, _, message)| (*id, *message))
+                .collect();
+            dead_letters::set_aside_behind(&mut cx, &events, &mut fresh).await?;
         }
         for bunch in bunches {
             let route = &*self.routes.routes[bunch.route];
@@ -194,8 +204,9 @@ impl<S: Send + Sync + 'static> Engine<S> {
             metrics::histogram!("handler_seconds", "handler" => route.name())
                 .record(started.elapsed().as_secs_f64());
             match handled {
-                // By itself it fails like anything else; among others it must not take them along.
-                Ok(Ok(mut bad)) if messages.len() == 1 && !bad.is_empty() => {
+                // By itself it fails like anything else; among others it must not take them along. But those
+                // that are about the same key come after it, so then they all go one by one.
+                Ok(Ok(mut bad)) if bad.iter().any(|(it, _)| holds_up_others(messages, *it)) => {
                     cx.roll_back().await?;
                     let (_, failure) = bad.remove(0);
                     return Err(failure);
@@ -243,16 +254,7 @@ impl<S: Send + Sync + 'static> Engine<S> {
     }
 
     async fn transact_once<W: Work>(&self, work: &W, stop_at: StopAt) -> Result<W::Done, Failure> {
-        let mut cx = Cx::begin(&self.connections).await?;
-        let result = match AssertUnwindSafe(work.run(&mut cx)).catch_unwind().await {
-            Ok(Ok(result)) => result,
-            Ok(Err(failure)) => {
-                cx.roll_back().await?;
-                return Err(failure);
-            }
-            Err(panic) => return Err(Failure::Panicked(panic_text(&*panic))),
-        };
-        cx.write_outbox().await?;
+        let (cx, result) = self.open(work).await?;
         if stop_at == StopAt::BeforeCommit {
             cx.roll_back().await?;
             return Err(Failure::Unavailable {
@@ -265,6 +267,68 @@ impl<S: Send + Sync + 'static> Engine<S> {
             self.tell(told).await;
         }
         Ok(result)
+    }
+
+    /// Runs something in a transaction that is left open.
+    async fn open<W: Work>(&self, work: &W) -> Result<(Cx, W::Done), Failure> {
+        let mut cx = Cx::begin(&self.connections).await?;
+        let result = match AssertUnwindSafe(work.run(&mut cx)).catch_unwind().await {
+            Ok(Ok(result)) => result,
+            Ok(Err(failure)) => {
+                cx.roll_back().await?;
+                return Err(failure);
+            }
+            Err(panic) => return Err(Failure::Panicked(panic_text(&*panic))),
+        };
+        cx.write_outbox().await?;
+        Ok((cx, result))
+    }
+
+    /// Runs something in a transaction of its own, tells what it says, and undoes it.
+    pub(crate) async fn rehearse<W: Work>(&self, work: W) -> Result<W::Done, Failure> {
+        let mut races = 0;
+        loop {
+            let rehearsed = match self.open(&work).await {
+                Ok((cx, result)) => cx.roll_back().await.map(|()| result),
+                Err(failure) => Err(failure),
+            };
+            match rehearsed {
+                Err(failure) if failure.remedy() == Remedy::RunAgain && races < RACES_MAX => {
+                    races += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Hands one message to its handler, in a transaction that is open: what was set aside is tried again.
+    pub(crate) async fn handle_one(
+        &self,
+        cx: &mut Cx,
+        event_id: Uuid,
+        message: &Message,
+    ) -> Result<(), Failure> {
+        let route = self.route_of(message)?;
+        let mut fresh = HashSet::from([event_id]);
+        let only = [(event_id, 0, message)];
+        let bad = route.handle(cx, &self.state, &only, &mut fresh).await?;
+        match bad.into_iter().next() {
+            Some((_, failure)) => Err(failure),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a message can be read as what its subject says.
+    pub(crate) fn check(&self, message: &Message) -> Result<(), Failure> {
+        self.route_of(message)?.check(message)
+    }
+
+    fn route_of(&self, message: &Message) -> Result<&dyn EventRoute<S>, Failure> {
+        let subject = message.event_subject();
+        let route = self.routes.find(subject).ok_or_else(|| {
+            Failure::Unreadable(format!("{} follows no {subject}", self.service.name()))
+        })?;
+        Ok(&*self.routes.routes[route])
     }
 
     /// What leaves after the commit.
@@ -332,7 +396,7 @@ impl<S: Send + Sync + 'static> Engine<S> {
 
     async fn bury(&self, cx: &mut Cx, message: &Message, reason: &str) -> Result<(), Failure> {
         dead_letters::bury(cx, message, reason).await?;
-        metrics::counter!("dead_letters_total", "worker" => self.service.name()).increment(1);
+        self.count_dead_letter();
         tracing::error!(
             subject = message.subject,
             trace_id = message.trace().trace_id(),
@@ -342,6 +406,19 @@ impl<S: Send + Sync + 'static> Engine<S> {
         );
         Ok(())
     }
+}
+
+impl<S> Engine<S> {
+    pub(crate) fn count_dead_letter(&self) {
+        metrics::counter!("dead_letters_total", "worker" => self.service.name()).increment(1);
+    }
+}
+
+/// Whether a message that dies is alone, or is about the same key as others of its batch.
+fn holds_up_others(messages: &[Message], index: usize) -> bool {
+    let key = messages[index].key();
+    let mut others = (0..messages.len()).filter(|other| *other != index);
+    messages.len() == 1 || (key.is_some() && others.any(|other| messages[other].key() == key))
 }
 
 /// What is to be done in one transaction; it may be run several times, until it commits.
@@ -417,6 +494,9 @@ pub(crate) trait EventRoute<S>: Send + Sync {
         messages: &'a [(Uuid, usize, &'a Message)],
         fresh: &'a mut HashSet<Uuid>,
     ) -> BoxFuture<'a, Result<Vec<(usize, Failure)>, Failure>>;
+
+    /// Whether a message can be read.
+    fn check(&self, message: &Message) -> Result<(), Failure>;
 }
 
 /// Kinds of events that one handler takes together, each as a `T`.
@@ -497,6 +577,10 @@ where
 {
     fn name(&self) -> &'static str {
         std::any::type_name::<H>()
+    }
+
+    fn check(&self, message: &Message) -> Result<(), Failure> {
+        self.kinds.decode(message).map(drop)
     }
 
     fn handle<'a>(

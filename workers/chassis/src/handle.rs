@@ -1,7 +1,6 @@
 //! What a handler is given: an open transaction, and no other way to tell anybody anything.
 
 use std::{
-    collections::HashSet,
     fmt,
     future::Future,
     sync::{Arc, Mutex},
@@ -17,7 +16,8 @@ use sqlx::{
 use uuid::Uuid;
 
 use crate::{
-    Failure, Refused, clock, inbox,
+    Failure, Refused, clock,
+    inbox::{self, Entered},
     outbox::{self, OutboxRow},
     trace::TraceParent,
 };
@@ -51,11 +51,11 @@ impl Cx {
         Ok(Self::of(connection, connections))
     }
 
-    /// A transaction that handles events, with those of them that have not been handled before.
+    /// A transaction that handles events, with what is known of them.
     pub(crate) async fn begin_handling(
         connections: &Arc<Connections>,
         event_ids: &[Uuid],
-    ) -> Result<(Self, HashSet<Uuid>), Failure> {
+    ) -> Result<(Self, Entered), Failure> {
         let (connection, rows) = connections
             .begin(&inbox::begin_and_enter(event_ids))
             .await?;

@@ -20,9 +20,12 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::{
-    Asking, Bus, StopAt, Worker,
+    Asking, Bus, DeadLetter, DecideLetter, Decided, LETTERS_MAX, LetterAct, LetterFilter,
+    LetterGroup, ListLetters, StopAt, WholeLetter, Worker,
     answer::{Asked, Endpoint, Reply},
+    builtin::{self, Builtin},
     clock, database,
+    dead_letters::{self, GetLetter, GroupLetters},
     engine::{Engine, Verdict},
     gate::Gate,
     handle::Connections,
@@ -54,6 +57,13 @@ impl Together {
     #[must_use]
     pub fn and<E: Event>(mut self, event: &E) -> Self {
         self.0.push(message_of(event));
+        self
+    }
+
+    /// Bytes that came as an event.
+    #[must_use]
+    pub fn and_bytes(mut self, subject: &str, event_id: &str, payload: &[u8]) -> Self {
+        self.0.push(message_of_bytes(subject, event_id, payload));
         self
     }
 }
@@ -216,15 +226,91 @@ impl<S: Send + Sync + 'static> Harness<S> {
 
     /// Delivers bytes that are no event of ours. Returns whether they lie among the dead letters.
     pub async fn deliver_bytes(&self, subject: &str, event_id: &str, payload: &[u8]) -> bool {
-        let mut headers = async_nats::HeaderMap::new();
-        headers.insert(header::EVENT_ID, event_id);
-        let message = Message {
-            subject: subject.to_owned(),
-            headers,
-            payload: Bytes::copy_from_slice(payload),
-            deliveries: 1,
-        };
+        let message = message_of_bytes(subject, event_id, payload);
         self.consume(&message, StopAt::Never).await == Verdict::Dead
+    }
+
+    /// Dead letters, oldest first.
+    pub async fn letters(&self, filter: LetterFilter) -> Vec<DeadLetter> {
+        let list = ListLetters {
+            filter,
+            after: None,
+            limit: LETTERS_MAX,
+        };
+        let operator = operator();
+        let asked = asked_of(&list, &operator);
+        let reply = self.ask_chassis(Builtin::DeadLetters, asked, &operator);
+        read(&reply.await).expect("letters can be listed")
+    }
+
+    pub async fn letter_groups(&self) -> Vec<LetterGroup> {
+        let operator = operator();
+        let asked = asked_of(&GroupLetters::default(), &operator);
+        let reply = self.ask_chassis(Builtin::DeadLetterGroups, asked, &operator);
+        read(&reply.await).expect("letters can be grouped")
+    }
+
+    pub async fn letter(&self, id: Uuid, asking: &Asking) -> Result<WholeLetter, Problem> {
+        let asked = asked_of(&GetLetter { id }, asking);
+        read(&self.ask_chassis(Builtin::DeadLetter, asked, asking).await)
+    }
+
+    /// Does something to a letter: for practice first, then stopped before the commit, both of which are
+    /// checked to change nothing; then as it is meant.
+    pub async fn decide(
+        &self,
+        act: LetterAct,
+        asked: &DecideLetter,
+        asking: &Asking,
+    ) -> Result<Decided, Problem> {
+        let untouched = self.snapshot().await;
+        let practice = DecideLetter {
+            dry_run: true,
+            ..asked.clone()
+        };
+        let practised = self.decide_at_once(act, &practice, asking).await;
+        assert_eq!(self.snapshot().await, untouched, "{act:?}: for practice");
+        if let Ok(Decided { failure: None, .. }) = &practised {
+            self.decide_stopped(act, asked, StopAt::BeforeCommit).await;
+            assert_eq!(
+                self.snapshot().await,
+                untouched,
+                "{act:?}: stopped before the commit"
+            );
+        }
+        let done = self.decide_at_once(act, asked, asking).await;
+        if let (Ok(practised), Ok(done)) = (&practised, &done) {
+            let of_it = |it: &Decided| (it.state, it.failure.clone(), it.published.clone());
+            assert_eq!(of_it(practised), of_it(done), "{act:?}");
+        }
+        done
+    }
+
+    /// Does something to a letter, without the practice.
+    pub async fn decide_at_once(
+        &self,
+        act: LetterAct,
+        asked: &DecideLetter,
+        asking: &Asking,
+    ) -> Result<Decided, Problem> {
+        let asked = asked_of(asked, asking);
+        read(&self.ask_chassis(act.into(), asked, asking).await)
+    }
+
+    /// Does something to a letter, and dies there: nothing that follows the commit is done.
+    pub async fn decide_stopped(&self, act: LetterAct, asked: &DecideLetter, stop_at: StopAt) {
+        let stopped = dead_letters::decide(&self.engine, act, asked, "nobody", None, stop_at);
+        let _ = stopped.await;
+    }
+
+    /// Handles what waits for nothing any more, as the worker does every so often.
+    pub async fn release_letters(&self) {
+        let released = dead_letters::release_all(&self.engine).await;
+        released.expect("the database answers");
+    }
+
+    async fn ask_chassis(&self, builtin: Builtin, asked: Asked, asking: &Asking) -> Reply {
+        builtin::answer_one(builtin, &self.engine, &self.verifier, asking.by(), &asked).await
     }
 
     async fn consume(&self, message: &Message, stop_at: StopAt) -> Verdict {
@@ -369,10 +455,19 @@ fn key_pair() -> (EncodingKey, DecodingKey) {
     (EncodingKey::from_ec_der(pkcs8.as_ref()), public)
 }
 
+/// The operator of a harness.
+fn operator() -> Asking {
+    Asking {
+        operator: Some("harness".to_owned()),
+        ..Asking::default()
+    }
+}
+
 fn asked_of<B: serde::Serialize>(body: &B, asking: &Asking) -> Asked {
     let mut headers = async_nats::HeaderMap::new();
     let optional = [
         (header::IDENTITY, &asking.identity),
+        (header::OPERATOR, &asking.operator),
         (header::IDEMPOTENCY_KEY, &asking.idempotency_key),
         (header::ORDER_TOKEN, &asking.order_token),
         (header::IF_MATCH, &asking.if_match),
@@ -394,6 +489,17 @@ fn read<R: DeserializeOwned>(reply: &Reply) -> Result<R, Problem> {
     match reply.headers.get(header::SERVICE_ERROR) {
         Some(_) => Err(serde_json::from_slice(&reply.body).expect("a refusal is a problem")),
         None => Ok(serde_json::from_slice(&reply.body).expect("a reply is of its kind")),
+    }
+}
+
+fn message_of_bytes(subject: &str, event_id: &str, payload: &[u8]) -> Message {
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert(header::EVENT_ID, event_id);
+    Message {
+        subject: subject.to_owned(),
+        headers,
+        payload: Bytes::copy_from_slice(payload),
+        deliveries: 1,
     }
 }
 

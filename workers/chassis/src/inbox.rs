@@ -21,11 +21,29 @@ pub(crate) fn begin_and_enter(event_ids: &[Uuid]) -> String {
         let comma = if index == 0 { "" } else { "," };
         write!(text, "{comma}('{id}')").expect("a string takes everything");
     }
-    text.push_str(" ON CONFLICT (event_id) DO NOTHING RETURNING event_id");
+    text.push_str(" ON CONFLICT (event_id) DO NOTHING RETURNING event_id, ");
+    text.push_str(LETTERS_ARE_OPEN);
     text
 }
 
-/// Those that were not there before.
-pub(crate) fn entered(rows: &[PgRow]) -> sqlx::Result<HashSet<Uuid>> {
-    rows.iter().map(|row| row.try_get("event_id")).collect()
+/// Asked along with what is entered, once a statement, so that it costs no round trip.
+const LETTERS_ARE_OPEN: &str = "
+    EXISTS (SELECT FROM dead_letters WHERE decided_at IS NULL AND key IS NOT NULL) AS letters_are_open";
+
+/// What came of entering events.
+#[derive(Debug)]
+pub(crate) struct Entered {
+    /// Those that were not there before.
+    pub(crate) fresh: HashSet<Uuid>,
+    /// Whether there are dead letters that others may have to wait behind.
+    pub(crate) letters_are_open: bool,
+}
+
+pub(crate) fn entered(rows: &[PgRow]) -> sqlx::Result<Entered> {
+    let fresh: sqlx::Result<_> = rows.iter().map(|row| row.try_get("event_id")).collect();
+    let letters_are_open = rows.first().map(|row| row.try_get("letters_are_open"));
+    Ok(Entered {
+        fresh: fresh?,
+        letters_are_open: letters_are_open.transpose()?.unwrap_or(false),
+    })
 }

@@ -46,7 +46,10 @@ pub mod trace;
 pub use ask::{Answered, AskError, Asker, Asking};
 pub use bus::{Bus, ConnectError, NatsLogin, inbox_prefix};
 pub use database::{DatabaseConfig, Horizon, migrate, read_whole_tables};
-pub use dead_letters::DeadLetter;
+pub use dead_letters::{
+    DeadLetter, DecideLetter, Decided, GroupLetters, LETTERS_MAX, LetterAct, LetterAction,
+    LetterFilter, LetterGroup, LetterState, ListLetters, WholeLetter,
+};
 pub use engine::{Kinds, StopAt};
 pub use failure::{Failure, Refused};
 pub use handle::{Answers, Caller, Cause, Cx, Received, Request};

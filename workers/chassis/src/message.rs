@@ -41,6 +41,12 @@ impl Message {
             .map_or(self.subject.as_str(), |(subject, _)| subject)
     }
 
+    /// What it is about: the last token of the subject. None where that is no id.
+    pub(crate) fn key(&self) -> Option<Uuid> {
+        let (_, key) = self.subject.rsplit_once('.')?;
+        Uuid::try_parse(key).ok()
+    }
+
     pub(crate) fn trace(&self) -> TraceParent {
         TraceParent::parse(self.header(header::TRACE_PARENT))
     }

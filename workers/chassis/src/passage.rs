@@ -64,7 +64,7 @@ pub(crate) struct WhichHandled {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Handled {
     pub missing: Vec<Uuid>,
-    /// Set aside as dead letters.
+    /// Set aside: dead letters, and those that wait behind one.
     pub buried: Vec<Uuid>,
     /// The newest event it has handled: who is behind is not yet to be blamed for what is missing.
     pub newest: Option<Uuid>,
@@ -143,11 +143,12 @@ pub(crate) async fn handled(pool: &PgPool, asked: &WhichHandled) -> Result<Handl
     .bind(&asked.event_ids)
     .fetch_all(pool)
     .await?;
-    let buried =
-        sqlx::query_scalar("SELECT DISTINCT event_id FROM dead_letters WHERE event_id = ANY($1)")
-            .bind(&asked.event_ids)
-            .fetch_all(pool)
-            .await?;
+    let buried = sqlx::query_scalar(
+        "SELECT DISTINCT event_id FROM dead_letters WHERE event_id = ANY($1) AND decided_at IS NULL",
+    )
+    .bind(&asked.event_ids)
+    .fetch_all(pool)
+    .await?;
     let newest = sqlx::query_scalar("SELECT event_id FROM inbox ORDER BY event_id DESC LIMIT 1")
         .fetch_optional(pool)
         .await?;

@@ -1,4 +1,5 @@
-//! Days of inbox and outbox: made ahead, dropped when nobody can ask for them any more.
+//! Days of inbox and outbox: made ahead, dropped when nobody can ask for them any more. And what else is not
+//! kept for ever.
 
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ use crate::{Failure, clock, failure, idempotency::KEPT_FOR};
 const OUTBOX_DAYS: i64 = 8;
 /// Repeats are known longer than any event can still be published again.
 const INBOX_DAYS: i64 = 16;
+/// Dead letters are kept this long after they were decided, with all that was done to them.
+const DECIDED_LETTERS_DAYS: i32 = 90;
 /// Partitions made ahead; more than a worker is likely to be down.
 const DAYS_AHEAD: i64 = 7;
 const EVERY: Duration = Duration::from_hours(1);
@@ -76,6 +79,10 @@ pub(crate) async fn tidy(pool: &PgPool, now: Timestamp) -> Result<(), Failure> {
     .bind(kept_for)
     .execute(&mut *db)
     .await?;
+    sqlx::query("DELETE FROM dead_letters WHERE decided_at < now() - make_interval(days => $1)")
+        .bind(DECIDED_LETTERS_DAYS)
+        .execute(&mut *db)
+        .await?;
     Ok(())
 }
 

@@ -15,7 +15,7 @@ use crate::{
     Bus, DatabaseConfig, Failure, Process,
     answer::{CommandEndpoint, Endpoint, QueryEndpoint},
     builtin::{self, Builtin},
-    consume, database,
+    consume, database, dead_letters,
     engine::{Engine, Kind, Kinds, Routes, StopAt},
     failure,
     gate::Gate,
@@ -289,6 +289,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
             shutdown.clone(),
         ));
         tasks.spawn(retention::keep(pool.clone(), shutdown.clone()));
+        tasks.spawn(dead_letters::watch(Arc::clone(&engine), shutdown.clone()));
         let announced = self.announce(&engine, &bus, &shutdown).await?;
         self.follow(&engine, &bus, &shutdown);
         for (name, period, sweep) in std::mem::take(&mut self.sweeps) {
@@ -364,7 +365,8 @@ impl<S: Send + Sync + 'static> Worker<S> {
                 .add(builtin.subject(self.service))
                 .await
                 .map_err(failed)?;
-            let serving = builtin::serve(builtin, Arc::clone(engine), requests, shutdown.clone());
+            let (engine_, verifier) = (Arc::clone(engine), Arc::clone(&verifier));
+            let serving = builtin::serve(builtin, engine_, verifier, requests, shutdown.clone());
             engine.tasks.spawn(serving);
         }
         Ok(service)

@@ -9,8 +9,9 @@ use async_nats::jetstream;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use shopzen_chassis::{
-    Answers, AskError, Asker, Asking, Bus, Cx, DatabaseConfig, Failure, NatsLogin, Process,
-    Received, Request, Secret, Worker, streams,
+    Answers, AskError, Asker, Asking, Bus, Cx, DatabaseConfig, DecideLetter, Failure, LETTERS_MAX,
+    LetterAct, LetterState, ListLetters, NatsLogin, Process, Received, Request, Secret, Worker,
+    streams,
 };
 use shopzen_contracts::{Command, Event, Service};
 use shopzen_test_servers::{Nats, servers};
@@ -490,13 +491,28 @@ async fn what_a_dead_process_committed_is_published_by_another() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_letter_waits_for_somebody_and_others_go_on() {
     let stage = Stage::set().await;
-    let asking = Asking::default();
+    let asking = Asking {
+        operator: Some("ada".to_owned()),
+        ..Asking::default()
+    };
+    let list = ListLetters {
+        limit: LETTERS_MAX,
+        ..ListLetters::default()
+    };
     let letters = async || {
-        stage
+        let letters = stage.asker.dead_letters(&[Service::Stock], &list, &asking);
+        letters.await.unwrap()
+    };
+    let decide = async |id, act| {
+        let asked = DecideLetter {
+            id,
+            why: "it is known why".to_owned(),
+            ..DecideLetter::default()
+        };
+        let decided = stage
             .asker
-            .dead_letters(Service::Stock, None, &asking)
-            .await
-            .unwrap()
+            .decide_dead_letter(Service::Stock, act, &asked, &asking);
+        decided.await
     };
     // One cannot be read, one cannot be handled; both came from the right sender.
     stage.emit(0..2).await;
@@ -515,51 +531,31 @@ async fn a_dead_letter_waits_for_somebody_and_others_go_on() {
     wait_for("both are set aside", async || letters().await.len() == 2).await;
 
     let dead = letters().await;
-    let unreadable = dead
-        .iter()
-        .find(|letter| letter.payload == "not JSON")
+    let of_reason = |reason: &str| {
+        let letter = dead.iter().find(|letter| letter.reason.contains(reason));
+        letter.unwrap().id
+    };
+    let (unreadable, refused) = (of_reason("unreadable"), of_reason("seen_number_small"));
+    let (of, shown) = stage
+        .asker
+        .dead_letter(&Service::ALL[3..4], unreadable, &asking)
+        .await
         .unwrap();
-    let refused = dead
-        .iter()
-        .find(|letter| letter.payload.contains("5000"))
-        .unwrap();
-    assert!(
-        refused.reason.contains("seen_number_small"),
-        "{}",
-        refused.reason
-    );
+    assert_eq!((of, shown.payload.as_str()), (Service::Stock, "not JSON"));
     for letter in &dead {
-        let replayed = stage
-            .asker
-            .replay_dead_letter(Service::Stock, letter.id, &asking)
-            .await;
-        assert!(
-            replayed
-                .unwrap_err()
-                .to_string()
-                .contains("still cannot be handled")
-        );
+        let replayed = decide(letter.id, LetterAct::Replay).await.unwrap();
+        assert_eq!(replayed.state, LetterState::Dead);
+        assert!(replayed.failure.is_some(), "{replayed:?}");
     }
     sqlx::query("ALTER TABLE seen DROP CONSTRAINT seen_number_small")
         .execute(&stage.follower)
         .await
         .unwrap();
-    stage
-        .asker
-        .replay_dead_letter(Service::Stock, refused.id, &asking)
-        .await
-        .unwrap();
+    decide(refused, LetterAct::Replay).await.unwrap();
     stage.until_all_seen(5).await;
-    stage
-        .asker
-        .drop_dead_letter(Service::Stock, unreadable.id, &asking)
-        .await
-        .unwrap();
+    decide(unreadable, LetterAct::Drop).await.unwrap();
     assert!(letters().await.is_empty());
-    let again = stage
-        .asker
-        .drop_dead_letter(Service::Stock, unreadable.id, &asking)
-        .await;
-    assert!(matches!(again, Err(AskError::Refused(problem)) if problem.status == 404));
+    let again = decide(unreadable, LetterAct::Drop).await;
+    assert!(matches!(again, Err(AskError::Refused(problem)) if problem.status == 409));
     stage.end().await;
 }

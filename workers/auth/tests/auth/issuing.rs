@@ -19,7 +19,10 @@ async fn the_demo_accounts_get_tokens_with_their_scopes() {
     );
     assert_eq!(token.scope, "orders:place orders:read");
     let token = issue(&harness, " STAFF@demo.test ").await.unwrap();
-    assert_eq!(token.scope, "catalog:write orders:write stock:write");
+    assert_eq!(
+        token.scope,
+        "catalog:write ops:write orders:write stock:write"
+    );
 }
 
 #[tokio::test]
