@@ -18,7 +18,10 @@ fn a_shop_that_is_broken_a_hundred_times_keeps_its_promises() -> Result<()> {
         .args(["chaos", "--json", "--seed", "1", "--minutes", "3"])
         .args(["--faults-per-minute", "30", "--faults", &FAULTS.to_string()])
         .args(["--checkouts", &CHECKOUTS.to_string()])
-        .args(["--report", concat!(env!("CARGO_TARGET_TMPDIR"), "/chaos.md")])
+        .args([
+            "--report",
+            concat!(env!("CARGO_TARGET_TMPDIR"), "/chaos.md"),
+        ])
         .env("SHOPZEN_NATS_SERVER", &tools.nats_server)
         .env("SHOPZEN_PG_BIN", &tools.postgres_bin)
         .output()?;

@@ -131,6 +131,7 @@ mod tests {
 
     /// The last migration of the chassis that came before letters stayed after they were decided.
     const BEFORE_SEQUENCE: i64 = 3;
+    static NOTHING_MORE: Migrator = Migrator::DEFAULT;
 
     #[tokio::test]
     async fn letters_of_an_older_version_stay_and_keep_nobody_waiting() {
@@ -158,7 +159,6 @@ mod tests {
         .execute(&pool)
         .await
         .unwrap();
-        static NOTHING_MORE: Migrator = Migrator::DEFAULT;
         migrate(&pool, &NOTHING_MORE).await.unwrap();
         let letter: (String, String, bool) =
             sqlx::query_as("SELECT state, reason_class, key IS NULL FROM dead_letters")
