@@ -48,12 +48,17 @@ const BODY_BYTES_MAX: usize = 256 * 1024;
 /// Request line and headers together.
 const HEADER_BYTES_MAX: usize = 32 * 1024;
 
+const GET: Method = Method::GET;
+const POST: Method = Method::POST;
+const PUT: Method = Method::PUT;
+
 /// What is served where.
 fn routes() -> Routes {
-    const GET: Method = Method::GET;
-    const POST: Method = Method::POST;
-    const PUT: Method = Method::PUT;
-    Routes::default()
+    pages(for_staff(for_shoppers(Routes::default())))
+}
+
+fn for_shoppers(routes: Routes) -> Routes {
+    routes
         .api(GET, "/api/v1/products", products::list, products::LIST)
         .api(
             GET,
@@ -101,6 +106,10 @@ fn routes() -> Routes {
             orders::cancel,
             orders::CANCEL,
         )
+}
+
+fn for_staff(routes: Routes) -> Routes {
+    routes
         .api(
             POST,
             "/api/v1/admin/products",
@@ -173,6 +182,10 @@ fn routes() -> Routes {
             admin_dead_letters::drop_one,
             admin_dead_letters::DROP,
         )
+}
+
+fn pages(routes: Routes) -> Routes {
+    routes
         .page("/", pages::home::show)
         .page("/assets/{*path}", pages::assets::show)
         .page("/api/openapi.json", pages::docs::openapi)
