@@ -223,9 +223,8 @@ async fn call(
         .request(method, shop.url(&format!("{LETTERS}{path}")))
         .bearer_auth(token);
     if let Some(body) = body {
-        request = request
-            .header("Idempotency-Key", body.to_string())
-            .json(body);
+        let key = format!("{path} {} {}", body["why"], body["dry_run"]);
+        request = request.header("Idempotency-Key", key).json(body);
     }
     let answer = request.send().await?;
     Ok((answer.status().as_u16(), answer.json().await?))
