@@ -297,16 +297,9 @@ async fn staff_look_after_dead_letters_over_http() -> Result<()> {
     let replay = format!("{one}/replay");
     let (status, tried) = call(&shop, &staff, (Method::POST, &replay), Some(&tried)).await?;
     ensure!(status == 200 && tried["failure"].is_string(), "{tried}");
-    let (status, no_event) = {
-        let edit = json!({ "why": WHY, "payload": "{}" });
-        call(
-            &shop,
-            &staff,
-            (Method::POST, &format!("{one}/edit")),
-            Some(&edit),
-        )
-        .await?
-    };
+    let edit = json!({ "why": WHY, "payload": "{}" });
+    let path = format!("{one}/edit");
+    let (status, no_event) = call(&shop, &staff, (Method::POST, &path), Some(&edit)).await?;
     ensure!(
         status == 422 && no_event["errors"][0]["pointer"] == "/payload",
         "{no_event}"

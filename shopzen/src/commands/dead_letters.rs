@@ -234,7 +234,7 @@ fn pace(rate: u32) -> Interval {
 /// The letters that are meant, oldest first.
 async fn find(shop: &Shop, args: &DecideLettersArgs) -> Result<Vec<(Service, Uuid)>, Failure> {
     let filtered = args.all || args.filter != LetterFilterArgs::default();
-    if args.ids.is_empty() == !filtered {
+    if args.ids.is_empty() != filtered {
         return Err(Failure::new(
             Exit::Usage,
             "which letters are meant is not clear",
