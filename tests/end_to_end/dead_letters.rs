@@ -11,6 +11,8 @@ use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 const LETTERS: &str = "/api/v1/admin/dead-letters";
+/// Only orders follows it.
+const AUTHORISED: &str = "shop.evt.payments.v1.authorised";
 const WHY: &str = "the sender was updated too early";
 
 /// Sends an event as a worker whose program is broken would.
@@ -32,11 +34,13 @@ async fn send(shop: &Shop, worker: &str, subject: &str, body: &str) -> Result<()
     Ok(())
 }
 
-/// What stock published about an order.
-async fn reserved(shop: &Shop, order_id: &str) -> Result<String> {
-    let mut db = PgConnection::connect(&shop.database_url("stock")?).await?;
-    let find = "SELECT body FROM outbox WHERE key = $1 AND subject = 'shop.evt.stock.v1.reserved'";
-    let found = sqlx::query_scalar(find).bind(Uuid::parse_str(order_id)?);
+/// What payments published about an order.
+async fn authorised(shop: &Shop, order_id: &str) -> Result<String> {
+    let mut db = PgConnection::connect(&shop.database_url("payments")?).await?;
+    let find = "SELECT body FROM outbox WHERE key = $1 AND subject = $2";
+    let found = sqlx::query_scalar(find)
+        .bind(Uuid::parse_str(order_id)?)
+        .bind(AUTHORISED);
     Ok(found.fetch_one(&mut db).await?)
 }
 
@@ -80,8 +84,8 @@ async fn poisoned(shop: &Shop) -> Result<(Value, String)> {
         .as_str()
         .context("an order has an id")?
         .to_owned();
-    let subject = format!("shop.evt.stock.v1.reserved.{id}");
-    send(shop, "stock", &subject, "{\"order_id\": \"gar").await?;
+    let subject = format!("{AUTHORISED}.{id}");
+    send(shop, "payments", &subject, "{\"order_id\": \"gar").await?;
     wait_for("the message is set aside", async || {
         Ok(!letters_about(shop, &id)?.is_empty())
     })
@@ -96,11 +100,18 @@ async fn an_order_waits_behind_a_dead_letter_until_it_is_mended_and_the_others_d
     let (order, id) = poisoned(&shop).await?;
     let other = order_of(&[("LAMP-BRASS", 1)], "tok_ok");
     let other = shop.accepted("other", &other).await?;
-    ensure!(other["status"] == "confirmed", "{other}");
+    wait_for("the other order is confirmed", async || {
+        Ok(shop.seen(&other).await?["status"] == "confirmed")
+    })
+    .await?;
 
     // What payments says about it has come by now, and has not been taken.
     wait_for("the payment's event waits", async || {
-        Ok(states(&letters_about(&shop, &id)?).contains(&"waiting"))
+        let subject = format!("{AUTHORISED}.{id}");
+        let letters = letters_about(&shop, &id)?;
+        Ok(letters
+            .iter()
+            .any(|letter| letter["state"] == "waiting" && letter["subject"] == subject.as_str()))
     })
     .await?;
     let seen = shop.seen(&order).await?;
@@ -153,7 +164,7 @@ async fn an_order_waits_behind_a_dead_letter_until_it_is_mended_and_the_others_d
 fn looks_right(shop: &Shop, letter: &str) -> Result<()> {
     let (text, code) = said(shop.command(&["dead-letters", "ls"])?)?;
     ensure!(code == Some(0), "{text}");
-    for part in ["1 dead", "orders", "shop.evt.stock.v1.reserved", "--all"] {
+    for part in ["1 dead", "orders", AUTHORISED, "--all"] {
         ensure!(text.contains(part), "{part} is not in {text}");
     }
     let groups = shop.ask(&["dead-letters", "ls"])?;
@@ -188,7 +199,7 @@ async fn mend(shop: &Shop, order_id: &str, letter: &str) -> Result<()> {
     fs::write(&file, "{\"order_id\": 1}")?;
     let (text, code) = run(&["edit", letter, "--payload", name])?;
     ensure!(code == Some(64) && text.contains("/payload"), "{text}");
-    fs::write(&file, reserved(shop, order_id).await?)?;
+    fs::write(&file, authorised(shop, order_id).await?)?;
     let (text, code) = run(&["edit", letter, "--payload", name, "--dry-run"])?;
     ensure!(code == Some(0), "{text}");
     let (text, code) = run(&["edit", letter, "--payload", name])?;
