@@ -263,17 +263,20 @@ async fn each_invariant_is_looked_after() -> Result<()> {
     Ok(())
 }
 
+/// The event by which orders said that this one is confirmed.
+async fn confirmation(db: &mut PgConnection, order_id: &str) -> Result<String> {
+    let statement = "
+        SELECT event_id::text FROM outbox
+        WHERE key = $1::uuid AND subject = 'shop.evt.orders.v1.confirmed'";
+    let event = sqlx::query_scalar(statement).bind(order_id);
+    Ok(event.fetch_one(db).await?)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn events_are_looked_after() -> Result<()> {
     let (shop, id) = busy_shop(&[]).await?;
     let mut db = PgConnection::connect(&shop.database_url("orders")?).await?;
-    let statement = "
-        SELECT event_id::text FROM outbox
-        WHERE key = $1::uuid AND subject = 'shop.evt.orders.v1.confirmed'";
-    let event: String = sqlx::query_scalar(statement)
-        .bind(&id)
-        .fetch_one(&mut db)
-        .await?;
+    let event = confirmation(&mut db, &id).await?;
     // I6: stock has forgotten that it handled it.
     let forget = format!("DELETE FROM inbox WHERE event_id = '{event}'");
     lay_hands(&shop, "stock", &forget).await?;
@@ -303,13 +306,7 @@ async fn what_somebody_never_got_is_found_by_a_reconciliation() -> Result<()> {
     ensure!(all_is_well["events"].as_u64() > Some(20), "{all_is_well}");
 
     let mut db = PgConnection::connect(&shop.database_url("orders")?).await?;
-    let statement = "
-        SELECT event_id::text FROM outbox
-        WHERE key = $1::uuid AND subject = 'shop.evt.orders.v1.confirmed'";
-    let event: String = sqlx::query_scalar(statement)
-        .bind(&id)
-        .fetch_one(&mut db)
-        .await?;
+    let event = confirmation(&mut db, &id).await?;
     let forget = format!("DELETE FROM inbox WHERE event_id = '{event}'");
     lay_hands(&shop, "stock", &forget).await?;
     let lost = json!([{ "owner": "orders", "follower": "stock", "events": 1 }]);

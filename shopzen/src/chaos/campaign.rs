@@ -7,7 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use reqwest::StatusCode;
 use serde_json::json;
 use shopzen_contracts::{
     Currency, Money, Sku,
@@ -266,15 +265,7 @@ async fn put_up_for_sale(shop: &Shop, sku: &Sku) -> Result<(), Failure> {
 async fn until_it_sells(market: &Market) -> Result<(), Failure> {
     let mut patience = Patience::of(GOODS_LIMIT);
     loop {
-        let path = market.path(&format!("/api/v1/stock?sku={}", market.scarce));
-        let stock = market.client.get(path).send().await;
-        let is_there = match stock {
-            Ok(answer) if answer.status() == StatusCode::OK => {
-                let text = answer.text().await.unwrap_or_default();
-                text.contains(&format!("\"available\":{SCARCE_UNITS}"))
-            }
-            _ => false,
-        };
+        let is_there = market.available_scarce().await == Some(SCARCE_UNITS);
         if is_there && market.quotes_scarce().await {
             return Ok(());
         }

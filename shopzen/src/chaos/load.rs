@@ -62,6 +62,14 @@ impl Market {
         format!("{}{path}", self.url.as_str().trim_end_matches('/'))
     }
 
+    /// How many of the scarce goods can be bought now, where somebody answers.
+    pub async fn available_scarce(&self) -> Option<i64> {
+        let path = self.path(&format!("/api/v1/stock?sku={}", self.scarce));
+        let answer = self.client.get(path).send().await.ok()?;
+        let body: Value = answer.json().await.ok()?;
+        body["items"][0]["available"].as_i64()
+    }
+
     /// Whether the scarce goods have their price: an order that is declined, so that none are sold.
     pub async fn quotes_scarce(&self) -> bool {
         let key = format!("chaos-price-{}", clock::new_id());

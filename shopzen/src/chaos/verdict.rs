@@ -181,7 +181,7 @@ impl Verdict {
         let mut left = None;
         // What was cancelled is put back a moment later.
         while left != Some(SCARCE_UNITS - sold) && patience.lasts().await {
-            left = available(market).await;
+            left = market.available_scarce().await;
             sleep(LOOK_AGAIN / 4).await;
         }
         if left != Some(SCARCE_UNITS - sold) {
@@ -310,11 +310,4 @@ async fn look_up(market: &Market, id: OrderId, token: &str) -> Result<String, St
         Some(status) if http.is_success() => Ok(status.to_owned()),
         _ => Err(format!("{http} {body}")),
     }
-}
-
-async fn available(market: &Market) -> Option<i64> {
-    let path = market.path(&format!("/api/v1/stock?sku={}", market.scarce));
-    let answer = market.client.get(path).send().await.ok()?;
-    let body: Value = answer.json().await.ok()?;
-    body["items"][0]["available"].as_i64()
 }

@@ -59,6 +59,8 @@ pub(crate) struct Published {
     settled: Option<Uuid>,
 }
 
+/// Events that are made pending again under one id.
+pub(crate) const AGAIN_TOGETHER: i64 = 256;
 /// Transactions whose receipts are recorded with one statement.
 const PUBLISHED_MAX: usize = 256;
 /// How long receipts are gathered before they are recorded.

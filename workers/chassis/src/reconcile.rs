@@ -10,10 +10,9 @@ use shopzen_contracts::Service;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::{Failure, Refused, passage::check_events, streams::durable_name};
-
-/// Events that are pending under one id.
-const AGAIN_TOGETHER: i64 = 256;
+use crate::{
+    Failure, Refused, outbox::AGAIN_TOGETHER, passage::check_events, streams::durable_name,
+};
 
 /// Asks which of these events of `source`, all of them of a kind that the worker follows, it neither
 /// handled nor set aside.

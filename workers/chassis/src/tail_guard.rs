@@ -17,14 +17,13 @@ use uuid::Uuid;
 use crate::{
     Bus, Failure, failure,
     gate::{Compared, Gate},
+    outbox::AGAIN_TOGETHER,
     streams,
     worker::RETRY_EVERY,
 };
 
 /// How often receipts and stream are compared while nothing happens.
 const COMPARE_EVERY: Duration = Duration::from_mins(1);
-/// Sequences whose events are pending again under one id.
-const AGAIN_TOGETHER: i64 = 256;
 /// Receipts of messages that aged out of the stream, deleted in one go.
 const FORGET_MAX: i64 = 10_000;
 

@@ -295,27 +295,25 @@ async fn what_can_be_sold_can_be_counted() {
 #[tokio::test]
 async fn a_step_that_does_not_exist_and_nonsense_are_dead_letters() {
     let harness = harness().await;
-    let event_id = Uuid::from_u128(77).to_string();
-    let subject = format!("shop.evt.orders.v1.placed.{}", Uuid::from_u128(1));
-    assert!(
-        harness
-            .deliver_bytes(&subject, &event_id, b"{\"order_id\": 7}")
-            .await
-    );
-    assert!(harness.deliver_bytes(&subject, "not-an-id", b"{}").await);
-    assert!(
-        harness
-            .deliver_bytes(&subject, &Uuid::from_u128(78).to_string(), b"\xff\xfe")
-            .await
-    );
-    // Confirmed, though nothing is known of it.
-    let body = serde_json::to_vec(&confirmed(5)).unwrap();
-    let subject = format!("shop.evt.orders.v1.confirmed.{}", order(5));
-    assert!(
-        harness
-            .deliver_bytes(&subject, &Uuid::from_u128(79).to_string(), &body)
-            .await
-    );
+    // Each is of an order of its own: what follows a dead letter of the same order waits behind it.
+    let confirmed = serde_json::to_vec(&confirmed(5)).unwrap();
+    let letters = [
+        (
+            "placed",
+            1,
+            Uuid::from_u128(77).to_string(),
+            &b"{\"order_id\": 7}"[..],
+        ),
+        ("placed", 2, "not-an-id".to_owned(), b"{}"),
+        ("placed", 3, Uuid::from_u128(78).to_string(), b"\xff\xfe"),
+        // Nothing is known of it.
+        ("confirmed", 5, Uuid::from_u128(79).to_string(), &confirmed),
+    ];
+    for (event, number, event_id, payload) in letters {
+        let subject = format!("shop.evt.orders.v1.{event}.{}", order(number));
+        let is_dead = harness.deliver_bytes(&subject, &event_id, payload).await;
+        assert!(is_dead, "{event} {number}");
+    }
     let dead: i64 = sqlx::query_scalar("SELECT count(*) FROM dead_letters")
         .fetch_one(harness.pool())
         .await
