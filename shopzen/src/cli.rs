@@ -146,6 +146,9 @@ pub struct UpArgs {
     /// Where the roles find NATS, if not where it listens: `shopzen chaos` stands in between
     #[arg(long, value_name = "URL", hide = true)]
     pub nats_detour: Option<String>,
+    /// Another version of this program: each role is started from one and the other in turn
+    #[arg(long, value_name = "PROGRAM", hide = true, requires = "split")]
+    pub beside: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -3,7 +3,7 @@
 use std::{fs, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use shopzen_chassis::{Bus, NatsLogin, Process, StartError, ops};
+use shopzen_chassis::{Bus, NatsLogin, Process, StartError, failpoint, ops};
 use shopzen_contracts::Service;
 use shopzen_sandbox_gateway::Gateway;
 use tokio::{
@@ -126,6 +126,11 @@ pub fn start(
     listeners: Listeners,
     terminal: &Terminal,
 ) -> Result<Hosted, Failure> {
+    failpoint::arm(&config.failpoints).or_fail(
+        Exit::Config,
+        "nothing is started",
+        "build it with --features failpoints, or take [failpoints] out of the settings",
+    )?;
     let process = Process::default();
     let metrics =
         ops::record_metrics().or_fail(Exit::Software, "metrics do not start", "report this")?;

@@ -28,6 +28,8 @@ const PAUSE_FACTOR: u32 = 40;
 /// For what a round takes longer than this it pauses so much longer, so that the cost does not grow with the
 /// shop from there on. A shorter one may have had to wait for others, and the next must not be late for it.
 const SWIFT: Duration = Duration::from_secs(1);
+/// However long a round took: what is broken is seen a few minutes later at most.
+const LONG_PAUSE_MAX: Duration = Duration::from_mins(1);
 /// After a round that could not be completed: somebody is away, and may be back soon.
 const RETRY: Duration = Duration::from_secs(1);
 /// Who has not completed a round for so long does not know any more how the shop is.
@@ -134,7 +136,7 @@ async fn look(mut auditor: Auditor, standing: &Mutex<Standing>, process: &Proces
 
 fn pause_after(took: Duration) -> Duration {
     let period = (took * PAUSE_FACTOR).clamp(PERIOD, PERIOD_MAX);
-    let long = took.saturating_sub(SWIFT) * PAUSE_FACTOR;
+    let long = (took.saturating_sub(SWIFT) * PAUSE_FACTOR).min(LONG_PAUSE_MAX);
     period.saturating_sub(took).max(long)
 }
 

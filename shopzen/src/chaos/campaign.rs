@@ -95,7 +95,7 @@ impl Campaign {
             folder.display()
         ));
         let step = terminal.step("shop");
-        let shop = Shop::start(folder).await?;
+        let shop = Shop::start(folder, args.beside.as_deref()).await?;
         step.done(&format!("{}, a process for each role", shop.url));
         let step = terminal.step("goods");
         let scarce = Sku::parse(SCARCE_SKU).or_fail(Exit::Software, SCARCE_SKU, "report this")?;

@@ -56,6 +56,9 @@ pub struct ChaosArgs {
     /// Only faults with this in their name, as the report has it
     #[arg(long, value_name = "TEXT")]
     pub only: Option<String>,
+    /// Another version of this program: roles are started from one and the other in turn
+    #[arg(long, value_name = "PROGRAM")]
+    pub beside: Option<PathBuf>,
     /// Also write the report as Markdown to a file
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,

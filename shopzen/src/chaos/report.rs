@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
 use serde::Serialize;
+use shopzen_chassis::failpoint;
 
 use super::{
     ChaosArgs,
@@ -14,11 +15,7 @@ use super::{
 use crate::{audit::Invariant, bench::report::cpus};
 
 /// What this command cannot do, and what does.
-const NOT_INJECTED: [(&str, &str); 5] = [
-    (
-        "clock steps",
-        "no process is told another time; the simulation steps clocks",
-    ),
+const NOT_INJECTED: [(&str, &str); 2] = [
     (
         "broker's disk full",
         "streams are filled to their limit instead, which the broker answers alike",
@@ -27,15 +24,15 @@ const NOT_INJECTED: [(&str, &str); 5] = [
         "webhooks",
         "the sandbox gateway sends none; what it did is asked for",
     ),
-    (
-        "crash points inside a handler",
-        "tests of the chassis stop before and after the commit; the simulation between every two steps",
-    ),
-    (
-        "two versions side by side",
-        "old samples of every message are read by a test",
-    ),
 ];
+const NO_FAILPOINTS: (&str, &str) = (
+    "crash points and clock steps",
+    "they take a build with --features failpoints, and no --beside",
+);
+const NO_OTHER_VERSION: (&str, &str) = (
+    "two versions side by side",
+    "that takes another version: --beside PROGRAM",
+);
 
 #[derive(Debug, Serialize)]
 pub struct Report {
@@ -124,7 +121,11 @@ impl Report {
             quiet_limit_ms: QUIET_LIMIT.as_millis(),
             looked_at: verdict.looked_at,
             violations: verdict.violations,
-            not_injected: NOT_INJECTED.into_iter().collect(),
+            not_injected: NOT_INJECTED
+                .into_iter()
+                .chain((args.beside.is_some() || !failpoint::ARE_BUILT_IN).then_some(NO_FAILPOINTS))
+                .chain(args.beside.is_none().then_some(NO_OTHER_VERSION))
+                .collect(),
         }
     }
 
@@ -152,6 +153,14 @@ impl Report {
         self.write_recoveries(&mut text);
         self.write_promises(&mut text);
         table(&mut text, "Faults", ["Fault", "Times"], &self.faults);
+        if !self.looked_at.failpoints.is_empty() {
+            table(
+                &mut text,
+                "Processes that died by themselves",
+                ["Failpoint", "Times"],
+                &self.looked_at.failpoints,
+            );
+        }
         table(
             &mut text,
             "Answers to shoppers",

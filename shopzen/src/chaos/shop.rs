@@ -1,7 +1,9 @@
 //! The shop that is broken: `shopzen up --split` as a child process, and the ways to reach its parts.
 
 use std::{
+    collections::BTreeMap,
     fs,
+    io::{BufRead as _, BufReader},
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Stdio,
@@ -9,7 +11,12 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
-use shopzen_chassis::{Asker, Bus, Secret, clock, streams, tamper::Tamper};
+use shopzen_chassis::{
+    Asker, Bus, Secret, clock,
+    failpoint::{self, Failpoint},
+    streams,
+    tamper::Tamper,
+};
 use shopzen_contracts::Service;
 use sqlx::{Connection as _, PgConnection};
 use tokio::{
@@ -49,6 +56,17 @@ const DEADLINE_S: &str = "30";
 /// Shoppers who have been asked to do something get so long; nobody waits for them.
 const ACTION_DEADLINE_S: &str = "10";
 
+/// How often processes die by themselves, as a share of the times they pass: a few times a minute in all.
+/// Clocks are wrong by more than an order's deadline.
+const FAILPOINTS: [(&str, &str); 6] = [
+    ("before_commit", "0.0001"),
+    ("after_commit", "0.0001"),
+    ("after_publish", "0.0001"),
+    ("before_ack", "0.0001"),
+    ("after_gateway", "0.0005"),
+    ("clock_jump_s", "45"),
+];
+
 #[derive(Debug)]
 pub struct Shop {
     pub data: DataDir,
@@ -64,7 +82,7 @@ pub struct Shop {
 }
 
 impl Shop {
-    pub async fn start(folder: &Path) -> Result<Self, Failure> {
+    pub async fn start(folder: &Path, beside: Option<&Path>) -> Result<Self, Failure> {
         let options = Options {
             json: false,
             data_dir: Some(folder.to_owned()),
@@ -101,6 +119,16 @@ impl Shop {
             .stdin(Stdio::null())
             .stdout(output)
             .stderr(errors);
+        match beside {
+            // It may know no failpoints.
+            Some(other) => {
+                command.arg("--beside").arg(other);
+            }
+            None if failpoint::ARE_BUILT_IN => {
+                command.envs(FAILPOINTS.map(|(key, value)| (failpoint_variable(key), value)));
+            }
+            None => {}
+        }
         let mut child = spawner.spawn(command, Signal::SIGTERM).await.or_fail(
             Exit::Unavailable,
             "the shop cannot be started",
@@ -211,6 +239,28 @@ impl Shop {
             .map_err(|_| format!("PostgreSQL did not answer within {SESSIONS_LIMIT:?}"))?
     }
 
+    /// How often roles died at each failpoint, as their logs have it.
+    pub fn deaths_at_failpoints(&self) -> BTreeMap<&'static str, usize> {
+        let mut deaths = BTreeMap::new();
+        for role in Role::all() {
+            let log = self.data.logs().join(format!("{role}.log"));
+            let Ok(log) = fs::File::open(log) else {
+                continue;
+            };
+            for line in BufReader::new(log).lines().map_while(Result::ok) {
+                if !line.contains(failpoint::LAST_WORDS) {
+                    continue;
+                }
+                for point in Failpoint::ALL.map(Failpoint::name) {
+                    if line.contains(&format!("\"{point}\"")) {
+                        *deaths.entry(point).or_default() += 1;
+                    }
+                }
+            }
+        }
+        deaths
+    }
+
     /// Puts streams back as they should be.
     pub async fn mend_streams(&self) -> Result<(), String> {
         let jetstream = self.operator.admin();
@@ -233,6 +283,10 @@ impl Shop {
             let _ = self.child.kill().await;
         }
     }
+}
+
+fn failpoint_variable(key: &str) -> String {
+    format!("SHOPZEN_FAILPOINTS__{}", key.to_ascii_uppercase())
 }
 
 /// What the shop says itself lies beside its folder.

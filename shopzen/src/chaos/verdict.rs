@@ -53,6 +53,8 @@ pub struct LookedAt {
     pub dead_letters: usize,
     pub poison: usize,
     pub gateway_compared: bool,
+    /// How often processes died by themselves, by failpoint.
+    pub failpoints: BTreeMap<&'static str, usize>,
     pub statuses: BTreeMap<String, u64>,
 }
 
@@ -95,6 +97,7 @@ pub async fn of(
     verdict.audit(shop, planted).await;
     step.done(&format!("{} orders judged", verdict.looked_at.orders));
     verdict.look_at_dead_letters(shop, planted).await;
+    verdict.looked_at.failpoints = shop.deaths_at_failpoints();
     let book = &market.book;
     for broken in book.broken_keys() {
         verdict.break_promise(Invariant::I10.name(), broken);

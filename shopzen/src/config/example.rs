@@ -27,6 +27,9 @@ fn about(section: &str) -> &'static str {
         "http" => "The shop for shoppers and partners.",
         "ops" => "Health and metrics for operators. Never public: nobody has to sign in there.",
         "telemetry" => "Logs and traces.",
+        "failpoints" => {
+            "How often a process dies at named points, from 0 to 1: only in a build with that feature, for tests."
+        }
         "limits" => "How much one address may ask of the shop.",
         "sandbox" => "The sandbox payment gateway, beside the payments worker.",
         "postgres" => "For `shopzen migrate`, to make the workers' databases.",

@@ -16,7 +16,7 @@ use std::{
 
 use jiff::civil::Time;
 use serde::{Deserialize, Serialize};
-use shopzen_chassis::{NatsLogin, Secret, telemetry::TelemetryConfig};
+use shopzen_chassis::{NatsLogin, Secret, failpoint::FailpointsConfig, telemetry::TelemetryConfig};
 
 use shopzen_contracts::Service;
 
@@ -31,6 +31,7 @@ pub struct Config {
     pub http: shopzen_edge::Config,
     pub ops: OpsConfig,
     pub telemetry: TelemetryConfig,
+    pub failpoints: FailpointsConfig,
     pub limits: shopzen_edge::Limits,
     pub sandbox: SandboxConfig,
     pub postgres: PostgresConfig,
@@ -123,6 +124,7 @@ impl Default for Config {
                 listen: (Ipv4Addr::LOCALHOST, OPS_PORT).into(),
             },
             telemetry: TelemetryConfig::default(),
+            failpoints: FailpointsConfig::default(),
             limits: shopzen_edge::Limits::default(),
             sandbox: SandboxConfig {
                 enabled: true,

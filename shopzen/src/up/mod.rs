@@ -287,7 +287,14 @@ impl Shop {
             let split = self.roles.insert(Roles::Apart(Split::default()));
             if let Roles::Apart(split) = split {
                 split
-                    .start(setting, &self.config, &self.state, &self.kill, doors)
+                    .start(
+                        setting,
+                        &self.config,
+                        &self.state,
+                        &self.kill,
+                        doors,
+                        args.beside.clone(),
+                    )
                     .await?;
             }
         } else {

@@ -1,6 +1,15 @@
 //! `shopzen up --split`: a child process for each role, and the operator's port for all of them here.
 
-use std::{net::SocketAddr, path::PathBuf, process::Stdio, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{
     Json, Router,
@@ -61,6 +70,7 @@ impl Split {
         state: &SharedState,
         kill: &CancellationToken,
         doors: Doors,
+        beside: Option<PathBuf>,
     ) -> Result<(), Failure> {
         let Setting {
             data,
@@ -73,6 +83,7 @@ impl Split {
             "this program does not find itself",
             "start it by its full path",
         )?;
+        let programs: Vec<PathBuf> = std::iter::once(program).chain(beside).collect();
         let client = client()?;
         let mut held = Some(doors.http);
         let mut starting = JoinSet::new();
@@ -80,7 +91,8 @@ impl Split {
         for role in Role::all() {
             let process = RoleProcess {
                 role,
-                program: program.clone(),
+                programs: programs.clone(),
+                starts: Arc::default(),
                 data_dir: data.root().to_owned(),
                 http: config.http.listen,
                 nats_url: config.nats.url.clone(),
@@ -168,7 +180,9 @@ impl Split {
 #[derive(Clone, Debug)]
 struct RoleProcess {
     role: Role,
-    program: PathBuf,
+    /// From which it is started in turn: this one, and perhaps another version of it.
+    programs: Vec<PathBuf>,
+    starts: Arc<AtomicUsize>,
     data_dir: PathBuf,
     http: SocketAddr,
     nats_url: String,
@@ -191,7 +205,8 @@ impl Server for RoleProcess {
         let fail = format!("{} cannot be started", self.role);
         let log = files::open_log(&self.log).or_fail(Exit::Config, &fail, &look)?;
         files::remove_if_there(&self.announced);
-        let mut command = Command::new(&self.program);
+        let start = self.starts.fetch_add(1, Ordering::Relaxed);
+        let mut command = Command::new(&self.programs[start % self.programs.len()]);
         command
             .arg("--data-dir")
             .arg(&self.data_dir)

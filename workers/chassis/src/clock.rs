@@ -9,7 +9,10 @@ use uuid::Uuid;
     reason = "this is the better home the lint speaks of"
 )]
 pub fn now() -> Timestamp {
-    Timestamp::now()
+    let now = Timestamp::now();
+    #[cfg(feature = "failpoints")]
+    let now = now + crate::failpoint::clock_error();
+    now
 }
 
 /// A `UUIDv7`, growing within this process.

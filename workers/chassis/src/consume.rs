@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     bus::Bus,
     engine::{Engine, StopAt, Verdict},
+    failpoint::{self, Failpoint},
     failure::backoff,
     gather::Pace,
     message::Message,
@@ -163,6 +164,7 @@ pub(crate) async fn handle<S: Send + Sync + 'static>(
             .map(|delivery| (delivery.message, delivery.acker))
             .unzip();
         let verdicts = engine.consume(&messages, StopAt::Never).await;
+        failpoint::pass(Failpoint::BeforeAck);
         for ((message, acker), verdict) in messages.iter().zip(ackers).zip(verdicts) {
             let kind = match verdict {
                 Verdict::Done => AckKind::Ack,

@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::{
     Failure, Refused, clock,
+    failpoint::{self, Failpoint},
     inbox::{self, Entered},
     outbox::{self, OutboxRow},
     trace::TraceParent,
@@ -81,7 +82,9 @@ impl Cx {
     }
 
     pub(crate) async fn commit(mut self) -> Result<Told, Failure> {
+        failpoint::pass(Failpoint::BeforeCommit);
         self.end("COMMIT").await?;
+        failpoint::pass(Failpoint::AfterCommit);
         Ok(std::mem::take(&mut self.told))
     }
 

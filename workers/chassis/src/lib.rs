@@ -36,6 +36,7 @@ mod tail_guard;
 mod worker;
 
 pub mod clock;
+pub mod failpoint;
 pub mod harness;
 pub mod ops;
 pub mod streams;

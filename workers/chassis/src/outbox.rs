@@ -24,7 +24,9 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    Bus, Failure, clock, failure,
+    Bus, Failure, clock,
+    failpoint::{self, Failpoint},
+    failure,
     gate::{Compared, Gate},
 };
 
@@ -153,6 +155,7 @@ impl Relay {
                 "events were not acknowledged; they wait in the outbox"
             );
         }
+        failpoint::pass(Failpoint::AfterPublish);
         receipts
     }
 }

@@ -3,7 +3,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use shopzen_chassis::{Cx, Queue};
+use shopzen_chassis::{
+    Cx, Queue,
+    failpoint::{self, Failpoint},
+};
 use shopzen_contracts::OrderId;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -106,6 +109,7 @@ impl Calls {
         let deadline = Instant::now() + self.timeout;
         cx.spawn_after_commit(async move {
             let answer = calls.call(&operation, errand, place, deadline).await;
+            failpoint::pass(Failpoint::AfterGateway);
             let answered = Answered {
                 order_id: operation.order_id,
                 kind: operation.kind,
