@@ -66,6 +66,8 @@ pub struct History {
     pub injected: Vec<Injected>,
     /// What could not be done, and why.
     pub failed: Vec<(Fault, String)>,
+    /// Whether the broker had a disk that can be full.
+    pub had_disk: bool,
     /// For how long there was load.
     pub loaded: Duration,
 }
@@ -133,6 +135,7 @@ impl Campaign {
         sleep(COOL_DOWN).await;
         let step = terminal.step("shoppers");
         crowd.finish().await;
+        history.had_disk = shop.disk.is_some();
         history.loaded = began.elapsed();
         history.injected.sort_by_key(|injected| injected.over);
         step.done(&format!(
@@ -175,6 +178,7 @@ async fn faults(
             let mut drawn = std::iter::repeat_with(|| schedule.next()).take(DRAWS_MAX);
             drawn.find(|fault| {
                 args.wants(fault)
+                    && (injector.has_disk() || !matches!(fault, Fault::FillDisk(_)))
                     && (orders < LOST_ORDERS_MAX || !fault.loses_streams())
                     && deaths.bears(*fault)
             })

@@ -48,6 +48,8 @@ pub enum Fault {
     DeleteConsumer(Service, Service),
     /// A stream takes nothing more for a while.
     FillStream(Service, Duration),
+    /// The broker's disk is full for a while.
+    FillDisk(Duration),
     /// All connections between roles and broker are cut.
     Cut,
     /// The way between roles and broker is bad for a while.
@@ -79,6 +81,7 @@ impl Fault {
             Self::DeleteStream(_) => "stream deleted",
             Self::DeleteConsumer(..) => "consumer deleted",
             Self::FillStream(..) => "stream full",
+            Self::FillDisk(_) => "broker disk full",
             Self::Cut => "connections cut",
             Self::Way(Way::Slow(_), _) => "connections slow",
             Self::Way(Way::DeafServer | Way::DeafRoles, _) => "connections one-way",
@@ -114,6 +117,7 @@ impl Fault {
             | Self::DeleteStream(_)
             | Self::DeleteConsumer(..)
             | Self::FillStream(..)
+            | Self::FillDisk(_)
             | Self::Cut
             | Self::Way(..) => Recovery::Broker,
         }
@@ -128,7 +132,8 @@ impl Fault {
     pub fn kills(&self) -> Option<Target> {
         match self {
             Self::Kill(target) | Self::Terminate(target) => Some(*target),
-            Self::Rewind(_) | Self::Wipe => Some(Target::Nats),
+            // After a full disk the supervisor starts it again.
+            Self::Rewind(_) | Self::Wipe | Self::FillDisk(_) => Some(Target::Nats),
             _ => None,
         }
     }
@@ -150,7 +155,7 @@ impl fmt::Display for Fault {
             Self::FillStream(service, pause) => {
                 write!(f, "{kind}: {} for {pause:?}", service.name())
             }
-            Self::Way(_, pause) => write!(f, "{kind} for {pause:?}"),
+            Self::Way(_, pause) | Self::FillDisk(pause) => write!(f, "{kind} for {pause:?}"),
             Self::Repeat(service, count) => write!(f, "{kind}: {count} of {}", service.name()),
             Self::Poison(service, _) => write!(f, "{kind}, from {}", service.name()),
             Self::Forge(forger, owner) => {
@@ -242,6 +247,7 @@ enum Kind {
     DeleteStream,
     DeleteConsumer,
     FillStream,
+    FillDisk,
     Cut,
     Way,
     Repeat,
@@ -249,7 +255,7 @@ enum Kind {
     Forge,
 }
 
-const WEIGHTS: [(Kind, u32); 14] = [
+const WEIGHTS: [(Kind, u32); 15] = [
     (Kind::Kill, 20),
     (Kind::Terminate, 8),
     (Kind::Freeze, 14),
@@ -259,6 +265,7 @@ const WEIGHTS: [(Kind, u32); 14] = [
     (Kind::DeleteStream, 3),
     (Kind::DeleteConsumer, 5),
     (Kind::FillStream, 4),
+    (Kind::FillDisk, 2),
     (Kind::Cut, 10),
     (Kind::Way, 8),
     (Kind::Repeat, 8),
@@ -294,6 +301,7 @@ impl Schedule {
                 Fault::DeleteConsumer(service, source)
             }
             Kind::FillStream => Fault::FillStream(self.one_of(&POISONED), self.millis(300, 2_000)),
+            Kind::FillDisk => Fault::FillDisk(self.millis(300, 2_000)),
             Kind::Cut => Fault::Cut,
             Kind::Way => {
                 let delay = self.millis(5, 100);

@@ -18,7 +18,7 @@ use tokio::time::sleep;
 use super::{
     detour::Way,
     fault::{Fault, Target},
-    processes::{copy_folder, family, folder_bytes, remove_folder, signal_all},
+    processes::{copy_folder, empty_folder, family, folder_bytes, remove_folder, signal_all},
     shop::Shop,
 };
 use crate::up::process::{self, is_alive, wait_until};
@@ -61,6 +61,10 @@ impl<'a> Injector<'a> {
         }
     }
 
+    pub fn has_disk(&self) -> bool {
+        self.shop.disk.is_some()
+    }
+
     pub fn into_planted(self) -> Planted {
         self.planted
             .into_inner()
@@ -98,6 +102,12 @@ impl<'a> Injector<'a> {
                 filled.map_err(|error| error.to_string())?;
                 sleep(pause).await;
                 self.shop.mend_streams().await?;
+            }
+            Fault::FillDisk(pause) => {
+                let disk = self.shop.disk.as_ref().ok_or("no disk could be mounted")?;
+                disk.fill()?;
+                sleep(pause).await;
+                disk.free()?;
             }
             Fault::Cut => self.shop.detour.cut(),
             Fault::Way(way, pause) => {
@@ -183,8 +193,8 @@ impl<'a> Injector<'a> {
         let is_gone = wait_until(GONE_LIMIT, || !is_alive(broker)).await;
         let store = self.shop.store();
         let replaced = if is_gone {
-            remove_folder(&store).and_then(|()| match with {
-                Some(older) => std::fs::rename(older, &store),
+            empty_folder(&store).and_then(|()| match with {
+                Some(older) => copy_folder(older, &store),
                 None => Ok(()),
             })
         } else {

@@ -13,6 +13,7 @@
 mod book;
 mod campaign;
 mod detour;
+mod disk;
 mod fault;
 mod inject;
 mod load;

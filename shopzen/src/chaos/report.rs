@@ -15,16 +15,14 @@ use super::{
 use crate::{audit::Invariant, bench::report::cpus};
 
 /// What this command cannot do, and what does.
-const NOT_INJECTED: [(&str, &str); 2] = [
-    (
-        "broker's disk full",
-        "streams are filled to their limit instead, which the broker answers alike",
-    ),
-    (
-        "webhooks",
-        "the sandbox gateway sends none; what it did is asked for",
-    ),
-];
+const NOT_INJECTED: [(&str, &str); 1] = [(
+    "webhooks",
+    "the sandbox gateway sends none; what it did is asked for",
+)];
+const NO_DISK: (&str, &str) = (
+    "broker disk full",
+    "that takes the right to mount a small disk; streams are filled to their limit all the same",
+);
 const NO_FAILPOINTS: (&str, &str) = (
     "crash points and clock steps",
     "they take a build with --features failpoints, and no --beside",
@@ -124,6 +122,7 @@ impl Report {
             not_injected: NOT_INJECTED
                 .into_iter()
                 .chain((args.beside.is_some() || !failpoint::ARE_BUILT_IN).then_some(NO_FAILPOINTS))
+                .chain((!history.had_disk).then_some(NO_DISK))
                 .chain(args.beside.is_none().then_some(NO_OTHER_VERSION))
                 .collect(),
         }

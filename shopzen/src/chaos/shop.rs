@@ -25,7 +25,7 @@ use tokio::{
 };
 use url::Url;
 
-use super::{detour::Detour, fault::Target};
+use super::{detour::Detour, disk::Disk, fault::Target};
 use crate::{
     cli::Options,
     commands::{self, settings},
@@ -72,6 +72,8 @@ pub struct Shop {
     pub data: DataDir,
     pub config: Config,
     pub detour: Detour,
+    /// The broker's own, where one could be mounted.
+    pub disk: Option<Disk>,
     pub url: Url,
     operator: Bus,
     tamper: Tamper,
@@ -95,6 +97,7 @@ impl Shop {
             "no port can be listened to",
             next,
         )?;
+        let disk = Disk::mount(data.nats());
         let log = log_of(folder);
         let output = fs::File::create(&log).or_fail(Exit::Config, "no log can be written", next)?;
         let errors = output
@@ -163,6 +166,7 @@ impl Shop {
             data,
             config,
             detour,
+            disk,
             url,
             operator,
             tamper,

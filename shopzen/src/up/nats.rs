@@ -1,8 +1,15 @@
 //! The broker, as a child process.
 
-use std::{fs, net::Ipv4Addr, path::PathBuf, process::Stdio, time::Duration};
+use std::{
+    fs,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 
 use nix::sys::signal::Signal;
+use serde_json::Value;
 use tokio::{
     io::AsyncReadExt as _,
     net::TcpStream,
@@ -25,13 +32,21 @@ const START_LIMIT: Duration = Duration::from_mins(2);
 /// The server's greeting is one line, sent as soon as somebody connects.
 const GREETING_LIMIT: Duration = Duration::from_secs(1);
 
+/// So NATS' `/healthz` begins the error of a stream that it cannot write any more
+/// In what `/healthz` says of a stream that NATS could not write (nats-server 2.15).
+const WRITE_ERROR: &str = "write error";
+/// On a disk with so much room NATS can go on.
+const ROOM_BYTES: usize = 1024 * 1024;
+
 /// How to start nats-server.
 #[derive(Clone, Debug)]
 pub struct Nats {
     program: PathBuf,
     configuration: PathBuf,
     log: PathBuf,
+    store: PathBuf,
     port: u16,
+    monitor_port: u16,
     /// By which it is known from other servers: a port can change hands.
     name: String,
     environment: Vec<(String, String)>,
@@ -82,7 +97,9 @@ impl Nats {
             program,
             configuration: folder.join("server.conf"),
             log: data.logs().join("nats.log"),
+            store: data.nats(),
             port,
+            monitor_port,
             name: format!(
                 "shopzen-{}",
                 short_hash(data.root().as_os_str().as_encoded_bytes())
@@ -92,9 +109,31 @@ impl Nats {
     }
 }
 
+impl Nats {
+    /// What the server finds wrong with itself.
+    async fn complaint(&self) -> Option<String> {
+        let url = format!("http://127.0.0.1:{}/healthz", self.monitor_port);
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(GREETING_LIMIT)
+            .build()
+            .ok()?;
+        let health: Value = client.get(url).send().await.ok()?.json().await.ok()?;
+        health["error"].as_str().map(str::to_owned)
+    }
+}
+
 impl Server for Nats {
     fn name(&self) -> &'static str {
         "nats"
+    }
+
+    /// A stream that could not be written takes nothing more until the server is started again, also when
+    /// its disk has room again. Before that a new start would change nothing.
+    async fn ailment(&self) -> Option<String> {
+        let complaint = self.complaint().await?;
+        let is_stuck = complaint.contains(WRITE_ERROR) && has_room(&self.store);
+        is_stuck.then(|| format!("could not write ({complaint})"))
     }
 
     fn stop_signal(&self) -> Signal {
@@ -141,6 +180,14 @@ impl Server for Nats {
             look,
         ))
     }
+}
+
+/// Whether there is room on the disk of a folder.
+fn has_room(folder: &Path) -> bool {
+    let probe = folder.join("room");
+    let written = fs::write(&probe, vec![0; ROOM_BYTES]).is_ok();
+    let _ = fs::remove_file(&probe);
+    written
 }
 
 /// Whether our NATS server says hello, with JetStream.

@@ -8,7 +8,10 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
-use tokio::process::Child;
+use tokio::{
+    process::Child,
+    time::{MissedTickBehavior, interval},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{process, spawn::Spawner};
@@ -22,6 +25,8 @@ const DEATHS_MAX: usize = 5;
 const DEATHS_WINDOW: Duration = Duration::from_secs(30);
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// How often a process is asked whether it is well.
+const LOOK_PERIOD: Duration = Duration::from_secs(2);
 /// How long a process may take to stop before it is killed.
 pub const STOP_LIMIT: Duration = Duration::from_secs(30);
 
@@ -34,6 +39,11 @@ pub trait Server: Send + Sync + 'static {
 
     /// Starts it, and returns once it answers.
     fn start(&self, spawner: &Spawner) -> impl Future<Output = Result<Child, Failure>> + Send;
+
+    /// What it has, if that is something of which only a new start can cure it now.
+    fn ailment(&self) -> impl Future<Output = Option<String>> + Send {
+        async { None }
+    }
 }
 
 /// What a watch needs to know of its surroundings.
@@ -59,7 +69,23 @@ pub async fn watch(server: impl Server, mut child: Child, watch: Watch) {
                 let Some(next) = revive(&server, &how, &mut deaths, &watch).await else { return };
                 child = next;
             }
+            ailment = until_it_ails(&server) => {
+                stop(&server, child, &watch).await;
+                let Some(next) = revive(&server, &ailment, &mut deaths, &watch).await else { return };
+                child = next;
+            }
             () = watch.stop.cancelled() => return stop(&server, child, &watch).await,
+        }
+    }
+}
+
+async fn until_it_ails(server: &impl Server) -> String {
+    let mut looks = interval(LOOK_PERIOD);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        if let Some(ailment) = server.ailment().await {
+            return ailment;
         }
     }
 }

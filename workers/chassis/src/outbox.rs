@@ -5,7 +5,11 @@
 //! (its process died, the broker was away) is published again by any replica. `outbox_receipts` says
 //! where in the stream each event went.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use async_nats::{
     HeaderMap, HeaderName, HeaderValue,
@@ -72,12 +76,17 @@ const SWEEP_EVERY: Duration = Duration::from_millis(500);
 /// Transactions without a receipt that are published again in one go.
 const SWEEP_MAX: i64 = 16;
 
+/// A broker that takes nothing for longer than this has not just been started again: its disk may be full.
+const REFUSED_MAX: Duration = Duration::from_secs(20);
+
 /// Publishes what was committed, and records where it went.
 #[derive(Clone, Debug)]
 pub(crate) struct Relay {
     jetstream: jetstream::Context,
     gate: Arc<Gate>,
     receipts: mpsc::Sender<Published>,
+    /// Since when the broker has taken nothing of what it was sent; none while it does.
+    refused_since: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Relay {
@@ -88,6 +97,7 @@ impl Relay {
                 jetstream: bus.publisher(),
                 gate,
                 receipts,
+                refused_since: Arc::default(),
             },
             received,
         )
@@ -95,6 +105,17 @@ impl Relay {
 
     pub(crate) fn is_open(&self) -> bool {
         self.gate.open().is_some()
+    }
+
+    /// For how long the broker has taken nothing, where that is no hiccup any more.
+    pub(crate) fn is_refused_for(&self) -> Option<Duration> {
+        let refused_for = self.refused_since().as_ref().map(Instant::elapsed);
+        refused_for.filter(|passed| *passed > REFUSED_MAX)
+    }
+
+    fn refused_since(&self) -> MutexGuard<'_, Option<Instant>> {
+        let since = self.refused_since.lock();
+        since.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Publishes the events of a transaction that is committed. What cannot be published now stays
@@ -154,6 +175,11 @@ impl Relay {
                 failure,
                 "events were not acknowledged; they wait in the outbox"
             );
+        }
+        if receipts.is_empty() && !rows.is_empty() {
+            self.refused_since().get_or_insert_with(Instant::now);
+        } else {
+            *self.refused_since() = None;
         }
         failpoint::pass(Failpoint::AfterPublish);
         receipts

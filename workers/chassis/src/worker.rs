@@ -467,14 +467,19 @@ fn register_health(
     });
     let relay = Arc::downgrade(relay);
     process.health.register(format!("{name}: stream"), move || {
-        let open = relay.upgrade().is_some_and(|relay| relay.is_open());
+        let relay = relay.upgrade();
+        let open = relay.as_ref().is_some_and(|relay| relay.is_open());
+        let refused_for = relay.and_then(|relay| relay.is_refused_for());
+        let stream = service.stream();
         async move {
-            open.then_some(()).ok_or_else(|| {
-                format!(
-                    "{} is missing or has not been compared yet",
-                    service.stream()
-                )
-            })
+            match refused_for {
+                Some(passed) => Err(format!(
+                    "{stream} has taken nothing for {} s; events wait in the outbox. Is NATS' disk full?",
+                    passed.as_secs()
+                )),
+                None if open => Ok(()),
+                None => Err(format!("{stream} is missing or has not been compared yet")),
+            }
         }
     });
 }

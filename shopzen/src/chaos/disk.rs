@@ -1,0 +1,61 @@
+//! A disk of the broker's own, small enough to be full at a word.
+
+use std::{path::PathBuf, process::Command};
+
+/// What it holds when it is not full. It is memory, taken as it is used.
+const SIZE: &str = "4g";
+/// What is left of a full one.
+const LEFT_KIB: u64 = 16;
+
+/// A mounted tmpfs, for as long as this is kept.
+#[derive(Debug)]
+pub struct Disk {
+    folder: PathBuf,
+}
+
+impl Disk {
+    /// Mounts one at a folder, which is made. None where this user may not, or this system cannot.
+    pub fn mount(folder: PathBuf) -> Option<Self> {
+        std::fs::create_dir_all(&folder).ok()?;
+        let options = format!("size={SIZE}");
+        run(Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+            .arg(&folder))
+        .ok()?;
+        Some(Self { folder })
+    }
+
+    /// Leaves no room beyond what is used.
+    pub fn fill(&self) -> Result<(), String> {
+        let found = nix::sys::statvfs::statvfs(&self.folder).map_err(|error| error.to_string())?;
+        let used = found.blocks().saturating_sub(found.blocks_free());
+        let used_kib = used.saturating_mul(found.fragment_size()) / 1024;
+        self.resize(&format!("{}k", used_kib + LEFT_KIB))
+    }
+
+    pub fn free(&self) -> Result<(), String> {
+        self.resize(SIZE)
+    }
+
+    fn resize(&self, size: &str) -> Result<(), String> {
+        let options = format!("remount,size={size}");
+        run(Command::new("mount")
+            .args(["-o", &options])
+            .arg(&self.folder))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Whoever still has files open there keeps them until it ends.
+        let _ = run(Command::new("umount").arg("--lazy").arg(&self.folder));
+    }
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let output = command.output().map_err(|error| error.to_string())?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
+}
