@@ -57,14 +57,14 @@ const DEADLINE_S: &str = "30";
 const ACTION_DEADLINE_S: &str = "10";
 
 /// How often processes die by themselves, as a share of the times they pass: a few times a minute in all.
-/// Clocks are wrong by more than an order's deadline.
+/// Clocks of one shop may differ by less than a request has time (`Shop-Deadline`).
 const FAILPOINTS: [(&str, &str); 6] = [
     ("before_commit", "0.0001"),
     ("after_commit", "0.0001"),
     ("after_publish", "0.0001"),
     ("before_ack", "0.0001"),
     ("after_gateway", "0.0005"),
-    ("clock_jump_s", "45"),
+    ("clock_jump_ms", "900"),
 ];
 
 #[derive(Debug)]

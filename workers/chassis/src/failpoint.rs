@@ -53,9 +53,9 @@ pub struct FailpointsConfig {
     pub after_publish: f64,
     pub before_ack: f64,
     pub after_gateway: f64,
-    /// The clock by which workers stamp what they write is wrong by up to so many seconds, and by another
+    /// The clock by which workers stamp what they write is wrong by up to so many milliseconds, and by another
     /// amount every ten seconds.
-    pub clock_jump_s: u32,
+    pub clock_jump_ms: u32,
 }
 
 /// A build without the feature was told to die.
@@ -121,13 +121,13 @@ mod armed {
 
     pub(crate) fn clock_error() -> SignedDuration {
         static START: OnceLock<Instant> = OnceLock::new();
-        let most = CONFIG.get().map_or(0, |config| config.clock_jump_s);
+        let most = CONFIG.get().map_or(0, |config| config.clock_jump_ms);
         if most == 0 {
             return SignedDuration::ZERO;
         }
         let period = START.get_or_init(Instant::now).elapsed().as_secs() / JUMP_PERIOD_S;
         let seed = u64::from(std::process::id()) << 32 | period;
         let most = i64::from(most);
-        SignedDuration::from_secs(SmallRng::seed_from_u64(seed).random_range(-most..=most))
+        SignedDuration::from_millis(SmallRng::seed_from_u64(seed).random_range(-most..=most))
     }
 }
