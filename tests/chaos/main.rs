@@ -40,6 +40,8 @@ fn a_shop_that_is_broken_a_hundred_times_keeps_its_promises() -> Result<()> {
     ensure!(faults >= Some(FAULTS), "{report:#}");
     let accepted = report["load"]["accepted"].as_u64();
     ensure!(accepted >= Some(CHECKOUTS), "{report:#}");
+    let died = report["looked_at"]["failpoints"].as_object();
+    ensure!(died.is_some_and(|died| !died.is_empty()), "{report:#}");
     let looked_up = report["looked_at"]["accepted"].as_u64();
     ensure!(looked_up == accepted, "{report:#}");
     ensure!(
