@@ -1,6 +1,10 @@
 //! `shopzen chaos`, as anybody runs it: real processes, broker and database, broken under load.
 
+mod broker_store;
+mod draws;
 mod outages;
+mod sold_out;
+mod unknown;
 
 use std::process::Command;
 

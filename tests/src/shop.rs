@@ -287,20 +287,6 @@ impl Shop {
             .context("a level is a number")
     }
 
-    /// What the gateway's own books say of an order.
-    pub async fn charges(&self, order_id: &str) -> Result<Vec<Value>> {
-        let url = self.ops_url("/sandbox-gateway/v1/charges");
-        let answer: Value = self
-            .client
-            .get(url)
-            .query(&[("order_id", order_id)])
-            .send()
-            .await?
-            .json()
-            .await?;
-        Ok(answer["items"].as_array().cloned().unwrap_or_default())
-    }
-
     /// An access token for one of the demo accounts.
     pub fn token(&self, email: &str) -> Result<String> {
         let answer = self.ask(&["token", email])?;
@@ -358,6 +344,21 @@ impl Drop for Frozen {
 fn open_to_all(folder: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
+    Ok(())
+}
+
+/// Copies a folder with all that is in it.
+pub fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_folder(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
     Ok(())
 }
 
