@@ -35,8 +35,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use limits::Limits;
 
 use api::{
-    admin_dead_letters, admin_products, admin_stock, catalogue, order_events, orders, products,
-    stock, stock_stream, timeline,
+    admin_audit, admin_dead_letters, admin_products, admin_stock, catalogue, order_events, orders,
+    products, stock, stock_stream, timeline,
 };
 use hub::Hub;
 use limits::Limiter;
@@ -133,6 +133,12 @@ fn for_staff(routes: Routes) -> Routes {
             "/api/v1/admin/stock/{sku}/movements",
             admin_stock::movements,
             admin_stock::MOVEMENTS,
+        )
+        .api(
+            GET,
+            "/api/v1/admin/audit",
+            admin_audit::get,
+            admin_audit::GET,
         )
         .api(
             GET,

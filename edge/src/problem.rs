@@ -60,6 +60,8 @@ pub(crate) enum Refusal {
     TooManyStreams,
     /// Nothing has happened.
     WorkerAway,
+    /// It gives no sign of life, and asking again cannot act twice.
+    WorkerLifeless,
     /// Whether the same request may be sent again without a second effect.
     AnswerTooLate {
         retry_safe: bool,
@@ -73,7 +75,10 @@ impl Refusal {
         match error {
             AskError::Refused(problem) => Self::Worker(problem),
             AskError::Unavailable { .. } => Self::WorkerAway,
-            AskError::TimedOut { .. } => Self::AnswerTooLate { retry_safe },
+            AskError::Lifeless { .. } if retry_safe => Self::WorkerLifeless,
+            AskError::Lifeless { .. } | AskError::TimedOut { .. } => {
+                Self::AnswerTooLate { retry_safe }
+            }
             AskError::Unreadable { .. } => {
                 tracing::error!(%error, "a worker answered nonsense");
                 Self::Internal
@@ -84,7 +89,7 @@ impl Refusal {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::RateLimited(wait) => Some(*wait),
-            Self::WorkerAway | Self::TooManyStreams => Some(AWAY_RETRY),
+            Self::WorkerAway | Self::WorkerLifeless | Self::TooManyStreams => Some(AWAY_RETRY),
             Self::Worker(problem) if problem.status == 503 => Some(AWAY_RETRY),
             _ => None,
         }
@@ -161,6 +166,10 @@ impl Refusal {
             }
             Self::WorkerAway => {
                 plain(503, "temporarily_unavailable", "nothing has happened; try again in a moment")
+                    .with("retry_safe", true)
+            }
+            Self::WorkerLifeless => {
+                plain(503, "temporarily_unavailable", "nobody answers; the same request may be sent again in a moment")
                     .with("retry_safe", true)
             }
             Self::AnswerTooLate { retry_safe } => plain(

@@ -1,11 +1,26 @@
 //! `shopzen chaos`, as anybody runs it: real processes, broker and database, broken under load.
 
+mod broker_store;
+mod draws;
+mod outages;
+mod sold_out;
+mod unknown;
+
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use shopzen_test_servers::Tools;
 use shopzen_tests::shop::binary;
+use tokio::sync::{Mutex, MutexGuard};
+
+/// Held by a test while its shop runs: some are given times, and two shops at once would compete for
+/// the machine.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
+async fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().await
+}
 
 /// What one run must have been through to say anything.
 const CHECKOUTS: u64 = 5_000;
@@ -13,6 +28,7 @@ const FAULTS: u64 = 100;
 
 #[test]
 fn a_shop_that_is_broken_a_hundred_times_keeps_its_promises() -> Result<()> {
+    let _alone = ALONE.blocking_lock();
     let tools = Tools::provide()?;
     let output = Command::new(binary()?)
         .args(["chaos", "--json", "--seed", "1", "--minutes", "3"])

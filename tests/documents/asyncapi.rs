@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 use shopzen_contracts::{
-    Problem,
+    Problem, Service,
     catalogue::{self, Body, Kind, Message},
 };
 use shopzen_tests::tree;
@@ -96,7 +96,7 @@ impl Document {
                 "address": format!("{}.{{key}}", message.subject),
                 "messages": one_message(name),
                 "parameters": { "key": { "description": KEY } },
-                "x-shopzen-stream": message.owner().stream(),
+                "x-shopzen-stream": Service::of_subject(message.subject).map(Service::stream),
             }),
             _ => json!({ "address": message.subject, "messages": one_message(name) }),
         };
@@ -110,7 +110,7 @@ impl Document {
             Kind::Notice => "NoticeHeaders",
             Kind::Command | Kind::Query => "RequestHeaders",
         };
-        let (sent, queue) = (BTreeSet::new(), message.owner().name());
+        let (sent, queue) = (BTreeSet::new(), message.owner());
         if let Some(reply) = &message.reply {
             operation["bindings"] =
                 json!({ "nats": { "queue": queue, "bindingVersion": "0.1.0" } });

@@ -5,69 +5,41 @@ use std::{collections::HashSet, sync::Arc};
 use anyhow::{Result, ensure};
 use serde_json::Value;
 use shopzen_tests::{
+    crowd::Crowd,
     invariants,
     shop::{Shop, order_of},
 };
-use tokio::{sync::Semaphore, task::JoinSet};
-
-/// Places many orders, `at_once` at a time, and returns those that were accepted.
-async fn buy(
-    shop: &Arc<Shop>,
-    count: u32,
-    at_once: usize,
-    body: impl Fn(u32) -> Value,
-) -> Result<Vec<Value>> {
-    let places = Arc::new(Semaphore::new(at_once));
-    let mut buyers = JoinSet::new();
-    for number in 0..count {
-        let place = Arc::clone(&places).acquire_owned().await?;
-        let (shop, body) = (Arc::clone(shop), body(number));
-        buyers.spawn(async move {
-            let accepted = shop.accepted(&format!("buyer-{number}"), &body).await;
-            drop(place);
-            accepted
-        });
-    }
-    let mut accepted = Vec::new();
-    while let Some(order) = buyers.join_next().await {
-        accepted.push(order??);
-    }
-    Ok(accepted)
-}
+use tokio::task::JoinSet;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_buyers_of_a_hundred_units() -> Result<()> {
-    let shop = Arc::new(Shop::start(&[]).await?);
+    let shop = Shop::start(&[]).await?;
     ensure!(
         shop.available("MUG-LIMITED").await? == 100,
         "the demo has 100 limited mugs"
     );
-    let body = order_of(&[("MUG-LIMITED", 1)], "tok_ok");
-    let orders = buy(&shop, 1_000, 64, |_| body.clone()).await?;
-    let mut ended = Vec::new();
-    for order in &orders {
-        ended.push(
-            if order["status"] == "placed" || order["status"] == "reserved" {
-                shop.seen(order).await?
-            } else {
-                order.clone()
-            },
-        );
+    let crowd = Crowd::start(&shop, 1_000, 64, |_| {
+        order_of(&[("MUG-LIMITED", 1)], "tok_ok")
+    });
+    let bought = crowd.finish().await?;
+    ensure!(
+        bought.turned_away == 0,
+        "{} turned away",
+        bought.turned_away
+    );
+    invariants::check(&shop, &bought.accepted).await?;
+    let (mut confirmed, mut sold_out) = (0, 0);
+    for order in &bought.accepted {
+        let seen = shop.seen(order).await?;
+        confirmed += u32::from(seen["status"] == "confirmed");
+        sold_out += u32::from(seen["reason"] == "out_of_stock");
     }
-    let confirmed = ended
-        .iter()
-        .filter(|order| order["status"] == "confirmed")
-        .count();
-    let sold_out = ended
-        .iter()
-        .filter(|order| order["reason"] == "out_of_stock")
-        .count();
     ensure!(
         (confirmed, sold_out) == (100, 900),
         "{confirmed} confirmed, {sold_out} sold out"
     );
     ensure!(shop.available("MUG-LIMITED").await? == 0, "some are left");
-    invariants::check(&shop, &orders).await
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use shopzen_chassis::streams;
+use shopzen_chassis::{ping_of, streams};
 use shopzen_contracts::{
     Service,
     catalogue::{self, Kind},
@@ -23,6 +23,7 @@ fn publishable() -> BTreeSet<String> {
         });
     }
     for role in Role::all() {
+        subjects.insert(ping_of(role.name()));
         subjects.insert(format!("_INBOX_{role}.guessed.1"));
     }
     for service in Service::ALL {
@@ -77,7 +78,8 @@ fn publishable() -> BTreeSet<String> {
 }
 
 fn may_publish(role: Role, subject: &str) -> bool {
-    if role.asks().iter().any(|asked| asked == subject) {
+    let mut said = role.asks().into_iter().chain(role.pings());
+    if said.any(|said| said == subject) {
         return true;
     }
     let tokens: Vec<&str> = subject.split('.').collect();
@@ -146,6 +148,8 @@ fn listenable() -> BTreeSet<(String, String)> {
         add(format!("$SRV.PING.{}", service.name()), "");
         add(format!("$SRV.STATS.{}.replica", service.name()), "");
     }
+    add("shop.qry.audit.>".to_owned(), "audit");
+    add("$SRV.PING.audit".to_owned(), "");
     for subject in [
         "$SRV.PING",
         "$SRV.>",
@@ -180,14 +184,12 @@ fn may_listen(role: Role, subject: &str, queue: &str) -> bool {
         return true;
     }
     let tokens: Vec<&str> = subject.split('.').collect();
-    let Role::Worker(service) = role else {
-        return tokens[0] == format!("_INBOX_{role}");
-    };
+    let (name, answers) = (role.name(), role.answers());
     match tokens.as_slice() {
-        ["shop", "cmd" | "qry", owner, ..] => service.name() == *owner && queue == service.name(),
-        ["$SRV", "PING" | "INFO" | "STATS"] => true,
-        ["$SRV", "PING" | "INFO" | "STATS", name] => service.name() == *name,
-        ["$SRV", "PING" | "INFO" | "STATS", name, _] => service.name() == *name,
+        ["shop", kind, owner, ..] => answers.contains(kind) && [name, name] == [*owner, queue],
+        ["$SRV", "PING" | "INFO" | "STATS"] => !answers.is_empty(),
+        ["$SRV", "PING" | "INFO" | "STATS", owner] => !answers.is_empty() && name == *owner,
+        ["$SRV", "PING" | "INFO" | "STATS", owner, _] => !answers.is_empty() && name == *owner,
         [inbox, ..] => *inbox == format!("_INBOX_{role}"),
         [] => false,
     }

@@ -4,7 +4,9 @@ use std::{collections::BTreeSet, fmt::Write as _};
 
 use shopzen_chassis::{Description, inbox_prefix, streams};
 use shopzen_contracts::{
-    Service,
+    Query, Service,
+    audit::GetReport,
+    auth::GetKeys,
     catalogue::{self, Kind},
 };
 use shopzen_tests::{
@@ -76,6 +78,9 @@ fn may_publish(role: Role) -> Vec<Right> {
     for subject in role.asks() {
         rights.push(right(subject, "its requests"));
     }
+    for subject in role.pings() {
+        rights.push(right(subject, "whether who does not answer is alive"));
+    }
     if role == Role::Operator {
         rights.push(right("$SRV.>", "the NATS Services API"));
         for stream in Service::ALL.map(Service::stream) {
@@ -99,9 +104,10 @@ fn may_subscribe(role: Role) -> Vec<Right> {
     for subject in role.overhears() {
         rights.push(right(subject, "what passes by"));
     }
-    if let Role::Worker(_) = role {
+    let kinds = role.answers();
+    if !kinds.is_empty() {
         // Only together with its replicas: nobody gets a second copy.
-        for kind in ["cmd", "qry"] {
+        for kind in kinds {
             rights.push(right(
                 format!("shop.{kind}.{name}.> {name}"),
                 "requests to it",
@@ -147,7 +153,7 @@ fn permissions() -> String {
         writeln!(text, "\n{name}_PERMISSIONS: {{").unwrap();
         list(&mut text, "publish", &may_publish(role));
         list(&mut text, "subscribe", &may_subscribe(role));
-        if let Role::Worker(_) = role {
+        if !role.answers().is_empty() {
             text.push_str("  allow_responses: { max: 1, expires: \"1m\" }\n");
         }
         text.push_str("}\n");
@@ -185,11 +191,14 @@ fn every_request_is_answered_by_its_owner_and_made_by_somebody() {
         if !matches!(message.kind, Kind::Command | Kind::Query) {
             continue;
         }
-        let answering: Vec<Service> = descriptions
+        let mut answering: Vec<&str> = descriptions
             .iter()
             .filter(|description| description.answers.iter().any(|s| s == message.subject))
-            .map(|description| description.service)
+            .map(|description| description.service.name())
             .collect();
+        if message.subject == GetReport::SUBJECT {
+            answering.push(Role::Audit.name());
+        }
         assert_eq!(answering, [message.owner()], "{}", message.subject);
         assert!(
             asked.contains(message.subject),
@@ -218,12 +227,16 @@ fn edge_and_operator_may_ask_what_they_ask() {
             .collect();
         let asks = role.asks();
         for message in catalogue::messages() {
-            if message.reply.is_none() {
+            // The audit's own sources name what it answers.
+            if message.reply.is_none() || (message.owner() == "audit" && role != Role::Edge) {
                 continue;
             }
-            let is_named = sources
-                .iter()
-                .any(|source| names(source, message.body.name()));
+            // Who answers verifies access tokens, for which the chassis asks.
+            let is_chassis = message.subject == GetKeys::SUBJECT && !role.answers().is_empty();
+            let is_named = is_chassis
+                || sources
+                    .iter()
+                    .any(|source| names(source, message.body.name()));
             let may_ask = asks.iter().any(|subject| subject == message.subject);
             assert_eq!(
                 may_ask,

@@ -50,7 +50,8 @@ async fn connect(shop: &Shop, worker: &str) -> Result<PgConnection> {
     Ok(PgConnection::connect(&shop.database_url(worker)?).await?)
 }
 
-async fn count(shop: &Shop, worker: &str, statement: &str) -> Result<i64> {
+/// The number that a statement finds in a worker's database.
+pub async fn count(shop: &Shop, worker: &str, statement: &str) -> Result<i64> {
     let mut db = connect(shop, worker).await?;
     Ok(sqlx::query_scalar(AssertSqlSafe(statement.to_owned()))
         .fetch_one(&mut db)
@@ -164,33 +165,17 @@ async fn ended_orders(shop: &Shop, accepted: &[Value]) -> Result<Ended> {
 async fn money_adds_up(shop: &Shop, orders: &Ended) -> Result<()> {
     let mut kept: BTreeMap<Uuid, i64> = BTreeMap::new();
     let mut captures: BTreeMap<Uuid, u32> = BTreeMap::new();
-    let mut cursor: Option<String> = None;
-    loop {
-        let url = shop.ops_url("/sandbox-gateway/v1/charges");
-        let mut request = shop.client.get(url).query(&[("limit", "100")]);
-        if let Some(cursor) = &cursor {
-            request = request.query(&[("cursor", cursor)]);
-        }
-        let page: Value = request.send().await?.json().await?;
-        for charge in page["items"].as_array().into_iter().flatten() {
-            let id: Uuid = charge["order_id"].as_str().unwrap_or_default().parse()?;
-            let captured = charge["captured_minor"].as_i64().unwrap_or(0);
-            let refunded = charge["refunded_minor"].as_i64().unwrap_or(0);
-            *kept.entry(id).or_default() += captured - refunded;
-            *captures.entry(id).or_default() += u32::from(captured > 0);
-            let status = charge["status"].as_str().unwrap_or_default();
-            let confirmed = orders
-                .get(&id)
-                .is_some_and(|(status, _)| status == "confirmed");
-            ensure!(
-                confirmed || status != "authorised",
-                "I3: money is held for {id}, which has ended"
-            );
-        }
-        cursor = page["next_cursor"].as_str().map(str::to_owned);
-        if cursor.is_none() {
-            break;
-        }
+    for charge in shop.books().await? {
+        let id = charge.order_id;
+        *kept.entry(id).or_default() += charge.captured_minor - charge.refunded_minor;
+        *captures.entry(id).or_default() += u32::from(charge.captured_minor > 0);
+        let confirmed = orders
+            .get(&id)
+            .is_some_and(|(status, _)| status == "confirmed");
+        ensure!(
+            confirmed || charge.status != "authorised",
+            "I3: money is held for {id}, which has ended"
+        );
     }
     for (id, count) in captures {
         ensure!(count <= 1, "I4: {count} captures for {id}");

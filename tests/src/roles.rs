@@ -2,11 +2,13 @@
 
 use std::fmt;
 
-use shopzen_chassis::Description;
+use shopzen_chassis::{Description, ping_of};
 use shopzen_contracts::{
     Command, Event, Notice, Query, Service,
+    audit::GetReport,
     auth::{GetKeys, IssueToken},
     catalog::{GetProduct, ImportProducts, ListCategories, ListProducts, Suggest, UpsertProduct},
+    catalogue,
     notify::{AuditMails, ListMails},
     orders::{
         AuditAnswers, AuditDeadlines, AuditOrders, CancelOrder, GetOrder, GetProgress, ListOrders,
@@ -66,6 +68,7 @@ impl Role {
                 GetLevels::SUBJECT,
                 AdjustStock::SUBJECT,
                 ListMovements::SUBJECT,
+                GetReport::SUBJECT,
             ])
             .into_iter()
             .chain(Service::ALL.into_iter().map(history))
@@ -75,8 +78,10 @@ impl Role {
                     .flat_map(|it| of_letters(it, "staff")),
             )
             .collect(),
+            // It verifies the access tokens of those who ask it.
             Self::Audit => of_audits()
                 .into_iter()
+                .chain([GetKeys::SUBJECT.to_owned()])
                 .chain(Service::ALL.into_iter().flat_map(of_events))
                 .collect(),
             Self::Operator => owned(&[
@@ -96,6 +101,27 @@ impl Role {
                     .flat_map(|it| of_letters(it, "operator")),
             )
             .collect(),
+        }
+    }
+
+    /// The kinds of request that are made to it.
+    pub const fn answers(self) -> &'static [&'static str] {
+        match self {
+            Self::Worker(_) => &["cmd", "qry"],
+            Self::Audit => &["qry"],
+            Self::Edge | Self::Operator => &[],
+        }
+    }
+
+    /// Whom it asks for a sign of life when there is no answer.
+    pub fn pings(self) -> Vec<String> {
+        match self {
+            // A worker asks for keys only, and does without a sign of life.
+            Self::Worker(_) => Vec::new(),
+            Self::Edge => catalogue::OWNERS.map(ping_of).into(),
+            Self::Audit => Service::ALL.map(|worker| ping_of(worker.name())).into(),
+            // It may use the whole of the Services API.
+            Self::Operator => Vec::new(),
         }
     }
 

@@ -8,6 +8,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use shopzen_test_servers::Tools;
@@ -159,7 +163,7 @@ impl Shop {
         )?)?)
     }
 
-    /// The process id of `/nats`, `/postgres`, `/roles/orders` … as it is now.
+    /// The process id of `/nats`, `/postgres`, `/roles/orders` … as it is now; of `""` the supervisor's.
     pub fn pid(&self, of: &str) -> Result<i32> {
         let state = self.read_state()?;
         let pid = state.pointer(&format!("{of}/pid")).and_then(Value::as_i64);
@@ -170,8 +174,32 @@ impl Shop {
 
     /// Kills a process of this shop as a crash would.
     pub fn kill(&self, of: &str) -> Result<()> {
-        let pid = nix::unistd::Pid::from_raw(self.pid(of)?);
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL)?;
+        kill(Pid::from_raw(self.pid(of)?), Signal::SIGKILL)?;
+        Ok(())
+    }
+
+    /// Stops a process where it stands, until the guard is dropped.
+    pub fn freeze(&self, of: &str) -> Result<Frozen> {
+        let pid = Pid::from_raw(self.pid(of)?);
+        kill(pid, Signal::SIGSTOP)?;
+        Ok(Frozen(pid))
+    }
+
+    /// Until the guard is dropped nobody starts again what dies. The sandbox gateway of a shop with
+    /// `--split` hangs as long.
+    pub fn freeze_supervisor(&self) -> Result<Frozen> {
+        self.freeze("")
+    }
+
+    /// Adds units of a SKU to what is on hand.
+    pub async fn add_stock(&self, sku: &str, units: u32) -> Result<()> {
+        let adjusted = self
+            .post(&format!("/api/v1/admin/stock/{sku}/adjustments"))
+            .bearer_auth(self.token("staff@demo.test")?)
+            .json(&json!({ "location": "main", "delta": units, "reason": "for a test" }))
+            .send()
+            .await?;
+        ensure!(adjusted.status().is_success(), "{}", adjusted.text().await?);
         Ok(())
     }
 
@@ -259,20 +287,6 @@ impl Shop {
             .context("a level is a number")
     }
 
-    /// What the gateway's own books say of an order.
-    pub async fn charges(&self, order_id: &str) -> Result<Vec<Value>> {
-        let url = self.ops_url("/sandbox-gateway/v1/charges");
-        let answer: Value = self
-            .client
-            .get(url)
-            .query(&[("order_id", order_id)])
-            .send()
-            .await?
-            .json()
-            .await?;
-        Ok(answer["items"].as_array().cloned().unwrap_or_default())
-    }
-
     /// An access token for one of the demo accounts.
     pub fn token(&self, email: &str) -> Result<String> {
         let answer = self.ask(&["token", email])?;
@@ -305,9 +319,9 @@ impl Shop {
 impl Drop for Shop {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
-            let pid = i32::try_from(child.id()).map(nix::unistd::Pid::from_raw);
+            let pid = i32::try_from(child.id()).map(Pid::from_raw);
             if let Ok(pid) = pid {
-                let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+                let _ = kill(pid, Signal::SIGTERM);
             }
             // The folder must not go while the servers still write into it.
             let _ = child.wait();
@@ -315,9 +329,36 @@ impl Drop for Shop {
     }
 }
 
+/// A process that stands still; it goes on when this is dropped.
+#[derive(Debug)]
+#[must_use]
+pub struct Frozen(Pid);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        // It may have been killed meanwhile.
+        let _ = kill(self.0, Signal::SIGCONT);
+    }
+}
+
 fn open_to_all(folder: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
+    Ok(())
+}
+
+/// Copies a folder with all that is in it.
+pub fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_folder(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
     Ok(())
 }
 

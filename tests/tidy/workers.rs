@@ -14,9 +14,9 @@ fn every_worker_has_the_same_rooms() {
     for description in roles::descriptions() {
         let folder = format!("workers/{}", description.service.name());
         let answers = |kind: Kind| {
-            catalogue::messages()
-                .iter()
-                .any(|message| message.kind == kind && message.owner() == description.service)
+            catalogue::messages().iter().any(|message| {
+                message.kind == kind && message.owner() == description.service.name()
+            })
         };
         let mut rooms = vec!["lib", "config", "store"];
         if answers(Kind::Command) {

@@ -10,10 +10,7 @@ use axum::{
 use bytes::Bytes;
 use rust_embed::Embed;
 use serde_json::json;
-use shopzen_contracts::{
-    Service,
-    catalogue::{self, Kind, Message},
-};
+use shopzen_contracts::catalogue::{self, Kind, Message};
 
 use crate::{
     answer::{self, Cache, Tag},
@@ -90,13 +87,13 @@ struct Part {
 pub(crate) async fn show() -> Result<Response, Refusal> {
     static SECTIONS: LazyLock<Vec<Section>> = LazyLock::new(|| {
         let messages = catalogue::messages();
-        let of = |service| {
-            let own = messages.iter().filter(|it| it.owner() == service);
+        let of = |owner| {
+            let own = messages.iter().filter(|it| it.owner() == owner);
             own.map(entry).collect()
         };
-        let sections = Service::ALL.into_iter().map(|service| Section {
-            service: service.name(),
-            messages: of(service),
+        let sections = catalogue::OWNERS.into_iter().map(|owner| Section {
+            service: owner,
+            messages: of(owner),
         });
         sections.collect()
     });

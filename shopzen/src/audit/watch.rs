@@ -7,7 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use shopzen_chassis::{Asker, Bus, Process, clock};
+use jiff::Timestamp;
+use shopzen_chassis::{Asker, Bus, Process, StartError, clock, respond};
+use shopzen_contracts::{
+    Problem,
+    audit::{AuditReport, GetReport, InvariantReport},
+};
 use tokio::time::{Instant as TokioInstant, sleep_until};
 
 use super::{
@@ -17,7 +22,7 @@ use super::{
 };
 use crate::config::Config;
 
-/// The name of the check.
+/// The name of the check, and of the role.
 pub const CHECK: &str = "audit";
 /// The shortest time from one round to the next, and the longest after a swift one. With the round itself
 /// it stays below the ten seconds within which a change by hand has to show.
@@ -37,22 +42,77 @@ const STALE: Duration = Duration::from_mins(1);
 /// Violations that the check and the log name; the others are counted.
 const NAMED_MAX: usize = 5;
 
-/// What is known, for those who ask how the process is.
+/// Why the audit cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    #[error(transparent)]
+    Sources(#[from] AuditError),
+    #[error(transparent)]
+    Answer(#[from] StartError),
+}
+
+/// A round that was completed.
+#[derive(Clone, Debug)]
+struct Round {
+    report: Report,
+    at: Timestamp,
+    took: Duration,
+}
+
+/// What is known, for those who ask how the process is, or how the shop is.
 #[derive(Debug)]
 struct Standing {
+    last: Option<Round>,
     /// The end of the last round; before the first, the start.
     completed: Instant,
     /// Without this a pause that is long on purpose would look like a halt.
     next_within: Duration,
-    violations: Vec<Violation>,
     /// Why the last round could not be completed.
     trouble: Option<String>,
 }
 
 impl Standing {
+    fn violations(&self) -> &[Violation] {
+        self.last
+            .as_ref()
+            .map_or(&[], |round| &round.report.violations)
+    }
+
+    /// The last round, for staff.
+    fn report(&self, gateway_compared: bool) -> Result<AuditReport, Problem> {
+        let Some(Round { report, at, took }) = &self.last else {
+            let detail = "the audit has not completed a round yet";
+            return Err(Problem::new(503, "temporarily_unavailable", detail));
+        };
+        let violations = &report.violations;
+        let of = |invariant: Invariant| {
+            let broken = violations.iter().filter(|it| it.invariant == invariant);
+            InvariantReport {
+                invariant,
+                rule: invariant.text().to_owned(),
+                violations: broken.count() as u64,
+            }
+        };
+        Ok(AuditReport {
+            ok: violations.is_empty(),
+            completed_at: *at,
+            invariants: Invariant::ALL.map(of).into(),
+            violations: violations
+                .iter()
+                .take(AuditReport::VIOLATIONS_MAX)
+                .cloned()
+                .collect(),
+            orders: report.orders as u64,
+            unsure: report.unsure as u64,
+            gateway_compared,
+            took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            trouble: self.trouble.clone(),
+        })
+    }
+
     fn check(&self) -> Result<(), String> {
-        if !self.violations.is_empty() {
-            return Err(named(&self.violations));
+        if !self.violations().is_empty() {
+            return Err(named(self.violations()));
         }
         let age = self.completed.elapsed();
         if age > STALE + self.next_within {
@@ -81,12 +141,12 @@ fn named(violations: &[Violation]) -> String {
     }
 }
 
-/// Audits until shutdown.
-pub async fn watch(config: &Config, bus: Bus, process: &Process) -> Result<(), AuditError> {
+/// Audits until shutdown, and says what it found to staff who ask.
+pub async fn watch(config: &Config, bus: Bus, process: &Process) -> Result<(), WatchError> {
     let standing = Arc::new(Mutex::new(Standing {
+        last: None,
         completed: Instant::now(),
         next_within: Duration::ZERO,
-        violations: Vec::new(),
         trouble: None,
     }));
     let asked = Arc::clone(&standing);
@@ -94,12 +154,14 @@ pub async fn watch(config: &Config, bus: Bus, process: &Process) -> Result<(), A
         let check = lock(&asked).check();
         async move { check }
     });
-    let sources = Sources::new(Asker::new(bus), config)?;
-    tokio::join!(
+    let sources = Sources::new(Asker::new(bus.clone()), config)?;
+    let report = || lock(&standing).report(sources.has_books());
+    let (answered, (), ()) = tokio::join!(
+        respond::<GetReport>(&bus, CHECK, GetReport::SCOPE, report, &process.shutdown),
         reconcile::nightly(&sources, config.audit.own.reconcile_at, &process.shutdown),
         look(Auditor::new(sources.clone()), &standing, process),
     );
-    Ok(())
+    Ok(answered?)
 }
 
 /// One round after the other, until shutdown.
@@ -112,12 +174,16 @@ async fn look(mut auditor: Auditor, standing: &Mutex<Standing>, process: &Proces
         };
         let pause = match report {
             Ok(report) => {
-                tell(&report, took, &lock(standing).violations);
+                tell(&report, took, lock(standing).violations());
                 let pause = pause_after(took);
                 let mut standing = lock(standing);
                 standing.completed = Instant::now();
                 standing.next_within = pause;
-                standing.violations = report.violations;
+                standing.last = Some(Round {
+                    report,
+                    at: clock::now(),
+                    took,
+                });
                 standing.trouble = None;
                 pause
             }
@@ -187,7 +253,14 @@ mod tests {
         Standing {
             completed: Instant::now(),
             next_within: Duration::ZERO,
-            violations: vec![violation; violations],
+            last: Some(Round {
+                report: Report {
+                    violations: vec![violation; violations],
+                    ..Report::default()
+                },
+                at: Timestamp::UNIX_EPOCH,
+                took: Duration::ZERO,
+            }),
             trouble: None,
         }
     }
@@ -210,6 +283,24 @@ mod tests {
         assert!(one.starts_with("I3   order 0000"), "{one}");
         let many = standing(9).check().unwrap_err();
         assert!(many.ends_with("and 4 more"), "{many}");
+    }
+
+    #[test]
+    fn a_report_counts_what_it_does_not_name() {
+        let many = AuditReport::VIOLATIONS_MAX + 1;
+        let report = standing(many).report(true).unwrap();
+        assert!(!report.ok);
+        assert_eq!(report.violations.len(), AuditReport::VIOLATIONS_MAX);
+        let counted = report.invariants.iter().map(|it| it.violations);
+        assert_eq!(counted.sum::<u64>(), many as u64);
+        assert!(standing(0).report(true).unwrap().ok);
+    }
+
+    #[test]
+    fn before_the_first_round_there_is_no_report() {
+        let mut new = standing(0);
+        new.last = None;
+        assert_eq!(new.report(true).unwrap_err().status, 503);
     }
 
     #[test]

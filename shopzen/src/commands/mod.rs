@@ -116,7 +116,9 @@ pub fn unanswered(error: AskError) -> Failure {
             let next = format!("{} at the shop explains it", problem.kind);
             Failure::new(Exit::Usage, format!("refused: {detail}"), next)
         }
-        error @ (AskError::Unavailable { .. } | AskError::TimedOut { .. }) => Failure::new(
+        error @ (AskError::Unavailable { .. }
+        | AskError::Lifeless { .. }
+        | AskError::TimedOut { .. }) => Failure::new(
             Exit::Unavailable,
             error.to_string(),
             "`shopzen doctor` looks at what runs",

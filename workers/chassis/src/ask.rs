@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt, future::join_all};
 use serde::{Serialize, de::DeserializeOwned};
 use shopzen_contracts::{Command, Problem, Query, Service, header, orders::TimelineEntry};
-use tokio::time::timeout;
+use tokio::time::{Instant, interval_at, timeout};
 use uuid::Uuid;
 
 use crate::{
@@ -48,6 +48,10 @@ pub struct Asking {
 
 /// Within this time an answer is expected unless somebody says otherwise.
 const DEADLINE: Duration = Duration::from_secs(2);
+/// Who has not answered for so long is asked for a sign of life, again and again.
+const PROBE_EVERY: Duration = Duration::from_millis(500);
+/// How long a sign of life is waited for: it comes from memory, however busy the worker is.
+const PONG_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Default for Asking {
     fn default() -> Self {
@@ -91,6 +95,10 @@ pub enum AskError {
     /// Nobody listens there, or the broker is away: nothing has happened.
     #[error("nobody answers on {subject}")]
     Unavailable { subject: String },
+    /// Who is asked gives no sign of life: it hangs, died meanwhile, or the broker hangs. It may have
+    /// happened or not.
+    #[error("nobody is alive on {subject}")]
+    Lifeless { subject: String },
     /// It may have happened or not. Safe to send again with the same key.
     #[error("no answer on {subject} within {deadline:?}")]
     TimedOut { subject: String, deadline: Duration },
@@ -338,8 +346,14 @@ impl Asker {
             self.bus
                 .client
                 .request_with_headers(subject.to_owned(), headers_of(asking), body);
-        let reply = timeout(asking.deadline, request)
-            .await
+        let reply = tokio::select! {
+            biased;
+            reply = timeout(asking.deadline, request) => reply,
+            () = self.lifeless(subject) => return Err(AskError::Lifeless {
+                subject: subject.to_owned(),
+            }),
+        };
+        let reply = reply
             .map_err(|_| AskError::TimedOut {
                 subject: subject.to_owned(),
                 deadline: asking.deadline,
@@ -369,6 +383,22 @@ impl Asker {
         })
     }
 
+    /// Returns once the service of a subject gives no sign of life, and never while it does.
+    ///
+    /// The broker knows who is subscribed, not who still runs: a process that hangs looks like one that is
+    /// busy. Whoever answers the ping of the NATS Services API (ADR-32) is alive.
+    async fn lifeless(&self, subject: &str) {
+        let service = subject.split('.').nth(2).unwrap_or_default();
+        let mut probes = interval_at(Instant::now() + PROBE_EVERY, PROBE_EVERY);
+        loop {
+            probes.tick().await;
+            let ping = self.bus.client.request(ping_of(service), Bytes::new());
+            if !matches!(timeout(PONG_TIMEOUT, ping).await, Ok(Ok(_))) {
+                return;
+            }
+        }
+    }
+
     /// What passes by on a subject from now on, as it is sent: subject and body. Not a way to learn
     /// facts for certain: what passes while the connection is away is missed.
     pub async fn listen(
@@ -390,6 +420,11 @@ impl Asker {
     pub fn connections(&self) -> tokio::sync::watch::Receiver<u64> {
         self.bus.connections.clone()
     }
+}
+
+/// The subject on which every process of a service says that it is there.
+pub fn ping_of(service: &str) -> String {
+    format!("$SRV.PING.{service}")
 }
 
 fn headers_of(asking: &Asking) -> HeaderMap {

@@ -29,6 +29,7 @@ mod passage;
 mod process;
 mod queue;
 mod reconcile;
+mod respond;
 mod retention;
 mod secret;
 mod sweep;
@@ -44,7 +45,7 @@ pub mod tamper;
 pub mod telemetry;
 pub mod trace;
 
-pub use ask::{Answered, AskError, Asker, Asking};
+pub use ask::{Answered, AskError, Asker, Asking, ping_of};
 pub use bus::{Bus, ConnectError, NatsLogin, inbox_prefix};
 pub use database::{DatabaseConfig, Horizon, migrate, read_whole_tables};
 pub use dead_letters::{
@@ -60,6 +61,7 @@ pub use passage::{
 pub use process::{Health, Process};
 pub use queue::{Queue, queue};
 pub use reconcile::{Missed, Republished};
+pub use respond::respond;
 pub use secret::Secret;
 pub use worker::{Description, StartError, Worker};
 

@@ -1,7 +1,7 @@
 //! What the samples of audits say.
 
 use shopzen_contracts::{
-    audit::OrderSpan,
+    audit::{About, AuditReport, GetReport, Invariant, InvariantReport, OrderSpan, Violation},
     notify::{AuditMails, AuditedMails, MailFacts, MailKind},
     orders::{
         AnswerKey, AuditAnswers, AuditDeadlines, AuditOrders, AuditedAnswers, AuditedDeadlines,
@@ -19,7 +19,7 @@ use shopzen_contracts::{
 
 use super::{
     Samples,
-    values::{euro, order_id, sku},
+    values::{euro, noon, order_id, sku},
 };
 
 pub(super) fn add(samples: &mut Samples) {
@@ -36,6 +36,30 @@ pub(super) fn add(samples: &mut Samples) {
             next: Some(order_id()),
         },
     );
+    samples.query(&GetReport {}, &report());
+}
+
+fn report() -> AuditReport {
+    let invariant = Invariant::I3;
+    AuditReport {
+        ok: false,
+        completed_at: noon(),
+        invariants: vec![InvariantReport {
+            invariant,
+            rule: invariant.text().to_owned(),
+            violations: 1,
+        }],
+        violations: vec![Violation {
+            invariant,
+            about: About::Order(order_id()),
+            what: "1299 EUR are kept for an order over 1300 EUR".to_owned(),
+        }],
+        orders: 250,
+        unsure: 1,
+        gateway_compared: true,
+        took_ms: 40,
+        trouble: None,
+    }
 }
 
 fn span() -> OrderSpan {

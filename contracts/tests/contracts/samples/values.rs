@@ -359,7 +359,7 @@ fn id(number: u64) -> Uuid {
     Uuid::from_u64_pair(0x019a_ab00_0000_7000, 0x8000_0000_0000_0000 | number)
 }
 
-fn noon() -> Timestamp {
+pub(super) fn noon() -> Timestamp {
     "2026-11-22T12:00:00Z".parse().unwrap()
 }
 
