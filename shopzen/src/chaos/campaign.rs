@@ -103,15 +103,13 @@ impl Campaign {
         let scarce = Sku::parse(SCARCE_SKU).or_fail(Exit::Software, SCARCE_SKU, "report this")?;
         // The broker has just been started again, and not everybody is back yet.
         let mut patience = Patience::of(GOODS_LIMIT);
-        while let Err(failure) = put_up_for_sale(&shop, &scarce).await {
-            if !patience.lasts().await {
-                return Err(failure);
+        let catalogue = loop {
+            match stocked(&shop, &scarce).await {
+                Ok(catalogue) => break catalogue,
+                Err(failure) if !patience.lasts().await => return Err(failure),
+                Err(_) => {}
             }
-        }
-        let target = Target::at(shop.url.clone(), Pids::default())?;
-        let mut connection = target.connect().await?;
-        let catalogue =
-            Catalogue::read(&target, &mut connection, "in_stock=true&limit=100").await?;
+        };
         let mut skus = catalogue.skus_for(UNITS)?;
         skus.retain(|sku| *sku != scarce);
         step.done(&format!(
@@ -239,6 +237,14 @@ impl Deaths {
         }
         bears
     }
+}
+
+/// Puts the scarce goods up for sale, and reads what else there is.
+async fn stocked(shop: &Shop, scarce: &Sku) -> Result<Catalogue, Failure> {
+    put_up_for_sale(shop, scarce).await?;
+    let target = Target::at(shop.url.clone(), Pids::default())?;
+    let mut connection = target.connect().await?;
+    Catalogue::read(&target, &mut connection, "in_stock=true&limit=100").await
 }
 
 async fn put_up_for_sale(shop: &Shop, sku: &Sku) -> Result<(), Failure> {
