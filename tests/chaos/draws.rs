@@ -1,16 +1,4 @@
-//! How large a scenario is, and what a seed draws for it.
-
-/// Names the size of all scenarios: `full`, or what is small enough for every `cargo test`.
-const SIZE: &str = "SHOPZEN_CHAOS_SIZE";
-
-/// `full` where that was asked for, and else `small`.
-pub(crate) fn size(small: usize, full: usize) -> usize {
-    match std::env::var(SIZE).as_deref() {
-        Ok("full") => full,
-        Ok(other) if other != "small" => panic!("{SIZE} is {other}, and must be full or small"),
-        _ => small,
-    }
-}
+//! What a seed draws for a scenario.
 
 /// Numbers that follow from a seed (SplitMix64).
 #[derive(Debug)]
