@@ -1,6 +1,6 @@
 //! What a seed draws for a scenario.
 
-/// Numbers that follow from a seed (SplitMix64).
+/// Numbers that follow from a seed (`SplitMix64`).
 #[derive(Debug)]
 pub(crate) struct Draws(u64);
 
@@ -19,8 +19,9 @@ impl Draws {
     /// Each is as likely as any other.
     pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
-            let other = self.next() % (last as u64 + 1);
-            items.swap(last, usize::try_from(other).expect("it is an index"));
+            let count = u64::try_from(last + 1).expect("lists are short");
+            let other = usize::try_from(self.next() % count).expect("it is an index");
+            items.swap(last, other);
         }
     }
 }
