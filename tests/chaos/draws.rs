@@ -1,18 +1,6 @@
-//! How large a scenario is, and what a seed draws for it.
+//! What a seed draws for a scenario.
 
-/// Names the size of all scenarios: `full`, or what is small enough for every `cargo test`.
-const SIZE: &str = "SHOPZEN_CHAOS_SIZE";
-
-/// `full` where that was asked for, and else `small`.
-pub(crate) fn size(small: usize, full: usize) -> usize {
-    match std::env::var(SIZE).as_deref() {
-        Ok("full") => full,
-        Ok(other) if other != "small" => panic!("{SIZE} is {other}, and must be full or small"),
-        _ => small,
-    }
-}
-
-/// Numbers that follow from a seed (SplitMix64).
+/// Numbers that follow from a seed (`SplitMix64`).
 #[derive(Debug)]
 pub(crate) struct Draws(u64);
 
@@ -31,8 +19,9 @@ impl Draws {
     /// Each is as likely as any other.
     pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
-            let other = self.next() % (last as u64 + 1);
-            items.swap(last, usize::try_from(other).expect("it is an index"));
+            let count = u64::try_from(last + 1).expect("lists are short");
+            let other = usize::try_from(self.next() % count).expect("it is an index");
+            items.swap(last, other);
         }
     }
 }

@@ -1,4 +1,5 @@
-//! `shopzen chaos`, as anybody runs it: real processes, broker and database, broken under load.
+//! Whole shops, real processes, broker and database, broken under load: by `shopzen chaos`, as anybody runs
+//! it, and in scenarios that have one thing to show each.
 
 mod broker_store;
 mod draws;

@@ -9,11 +9,9 @@ use shopzen_tests::{
     shop::{Shop, order_of, wait_for},
 };
 
-use crate::{
-    alone,
-    draws::{Draws, size},
-};
+use crate::{alone, draws::Draws};
 
+const PAYMENTS: usize = 2_000;
 const AT_ONCE: usize = 64;
 const SEED: u64 = 2;
 /// Long enough for those whose call is answered at last, on a busy machine as well; those whose call was
@@ -26,9 +24,9 @@ const UNKNOWN: [&str; 3] = [
     "tok_error_then_ok",
 ];
 
-/// Tokens for so many payments, a fifth of them unknown.
-fn tokens(payments: usize) -> Vec<&'static str> {
-    let mut tokens: Vec<&str> = (0..payments)
+/// A token for each payment, a fifth of them unknown.
+fn tokens() -> Vec<&'static str> {
+    let mut tokens: Vec<&str> = (0..PAYMENTS)
         .map(|number| match number % 5 {
             0 => UNKNOWN[number / 5 % UNKNOWN.len()],
             _ => "tok_ok",
@@ -49,18 +47,17 @@ fn end_of(token: &str) -> &'static str {
 #[tokio::test(flavor = "multi_thread")]
 async fn unknown_outcomes_are_resolved() -> Result<()> {
     let _alone = alone().await;
-    let payments = size(400, 2_000);
     let shop = Shop::start_with(&["--split"], &[DEADLINE]).await?;
-    shop.add_stock("LAMP-BRASS", u32::try_from(3 * payments)?)
+    shop.add_stock("LAMP-BRASS", u32::try_from(3 * PAYMENTS)?)
         .await?;
-    let tokens = tokens(payments);
+    let tokens = tokens();
     let of_order = tokens.clone();
-    let crowd = Crowd::start(&shop, payments, AT_ONCE, move |number| {
+    let crowd = Crowd::start(&shop, PAYMENTS, AT_ONCE, move |number| {
         let quantity = u32::try_from(number % 3 + 1).expect("it is at most three");
         order_of(&[("LAMP-BRASS", quantity)], of_order[number])
     });
     let accepted = crowd.finish().await?.accepted;
-    ensure!(accepted.len() == payments, "{} accepted", accepted.len());
+    ensure!(accepted.len() == PAYMENTS, "{} accepted", accepted.len());
 
     // At the latest their deadlines end them; then the books, the ledger and the orders are compared,
     // to the cent and order by order.
@@ -75,7 +72,7 @@ async fn unknown_outcomes_are_resolved() -> Result<()> {
     let unknown = "
         SELECT count(*) FROM outbox WHERE subject = 'shop.evt.payments.v1.unknown'";
     let unknown = usize::try_from(count(&shop, "payments", unknown).await?)?;
-    ensure!(unknown >= payments / 5, "only {unknown} were unknown");
+    ensure!(unknown >= PAYMENTS / 5, "only {unknown} were unknown");
 
     let mut ends: BTreeMap<&str, usize> = BTreeMap::new();
     for token in &tokens {

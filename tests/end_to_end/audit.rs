@@ -51,7 +51,7 @@ fn red(shop: &Shop, invariant: &str, about: (&str, &str)) -> Result<()> {
     Ok(())
 }
 
-fn names(report: &Value, invariant: &str, (kind, name): (&str, &str)) -> bool {
+pub(crate) fn names(report: &Value, invariant: &str, (kind, name): (&str, &str)) -> bool {
     report["violations"]
         .as_array()
         .into_iter()
@@ -74,7 +74,7 @@ async fn complaint(shop: &Shop) -> Result<Option<String>> {
     Ok(complaint)
 }
 
-async fn turns(shop: &Shop, red: bool, word: &str) -> Result<()> {
+pub(crate) async fn turns(shop: &Shop, red: bool, word: &str) -> Result<()> {
     let deadline = Instant::now() + SEEN_WITHIN;
     let mut tick = interval(Duration::from_millis(100));
     loop {
@@ -106,7 +106,7 @@ async fn metric(shop: &Shop, invariant: &str) -> Result<String> {
     Ok(line.rsplit(' ').next().unwrap_or_default().to_owned())
 }
 
-async fn lay_hands(shop: &Shop, worker: &str, statement: &str) -> Result<()> {
+pub(crate) async fn lay_hands(shop: &Shop, worker: &str, statement: &str) -> Result<()> {
     let mut db = PgConnection::connect(&shop.database_url(worker)?).await?;
     let changed = sqlx::query(AssertSqlSafe(statement.to_owned()))
         .execute(&mut db)
@@ -117,7 +117,7 @@ async fn lay_hands(shop: &Shop, worker: &str, statement: &str) -> Result<()> {
 }
 
 /// A shop with orders of every end.
-async fn busy_shop(options: &[&str]) -> Result<(Shop, String)> {
+pub(crate) async fn busy_shop(options: &[&str]) -> Result<(Shop, String)> {
     let shop = Shop::start(options).await?;
     let mut accepted = Vec::new();
     for (key, token) in [
@@ -328,78 +328,6 @@ async fn what_somebody_never_got_is_found_by_a_reconciliation() -> Result<()> {
     let mended = reconcile(&["--dry-run"])?;
     ensure!(mended["lost"] == json!([]), "{mended}");
     green(&shop)
-}
-
-/// What staff are told, once it was found after this call.
-async fn told(shop: &Shop, staff: &str) -> Result<Value> {
-    let ask = async || {
-        let request = shop.get("/api/v1/admin/audit").bearer_auth(staff);
-        let answer = request.send().await?.error_for_status()?;
-        anyhow::Ok(answer.json::<Value>().await?)
-    };
-    let mut report = ask().await?;
-    // The round that is under way may have looked already, so the one after it counts.
-    let (mut rounds, mut last) = (0, report["completed_at"].clone());
-    wait_for("the audit completes two rounds", async || {
-        report = ask().await?;
-        if report["completed_at"] != last {
-            last = report["completed_at"].clone();
-            rounds += 1;
-        }
-        Ok(rounds == 2)
-    })
-    .await?;
-    Ok(report)
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn staff_are_told_what_the_audit_found_and_shoppers_are_not() -> Result<()> {
-    let (shop, id) = busy_shop(&["--split"]).await?;
-    let staff = shop.token("staff@demo.test")?;
-    wait_for("the first round is completed", async || {
-        let request = shop.get("/api/v1/admin/audit").bearer_auth(&staff);
-        Ok(request.send().await?.status().is_success())
-    })
-    .await?;
-    let healthy = told(&shop, &staff).await?;
-    ensure!(healthy["ok"] == true, "{healthy}");
-    ensure!(healthy["violations"] == json!([]), "{healthy}");
-    ensure!(healthy["gateway_compared"] == true, "{healthy}");
-    let invariants = healthy["invariants"].as_array();
-    ensure!(invariants.is_some_and(|all| all.len() == 11), "{healthy}");
-
-    let void = format!("UPDATE payments SET state = 'voided' WHERE order_id = '{id}'");
-    lay_hands(&shop, "payments", &void).await?;
-    turns(&shop, true, &id).await?;
-    let broken = told(&shop, &staff).await?;
-    ensure!(broken["ok"] == false, "{broken}");
-    ensure!(names(&broken, "I7", ("order", &id)), "{broken}");
-    let counted = broken["invariants"].as_array().context("a list")?;
-    let counted = counted.iter().find(|it| it["invariant"] == "I7");
-    ensure!(
-        counted.is_some_and(|it| it["violations"].as_u64() > Some(0)),
-        "{broken}"
-    );
-
-    let ask = |token: Option<&str>| {
-        let request = shop.get("/api/v1/admin/audit");
-        match token {
-            Some(token) => request.bearer_auth(token),
-            None => request,
-        }
-    };
-    let shopper = shop.token("shopper@demo.test")?;
-    ensure!(ask(Some(&shopper)).send().await?.status() == 403);
-    ensure!(ask(None).send().await?.status() == 401);
-
-    let _supervisor = shop.freeze_supervisor()?;
-    shop.kill("/roles/audit")?;
-    let away = ask(Some(&staff)).send().await?;
-    ensure!(away.status() == 503, "{away:?}");
-    ensure!(away.headers().contains_key("retry-after"), "{away:?}");
-    let problem: Value = away.json().await?;
-    ensure!(problem["code"] == "temporarily_unavailable", "{problem}");
-    Ok(())
 }
 
 /// Shoppers who buy at the same time. Where something is down they are turned away, and go on.

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use shopzen_tests::{
     crowd::Crowd,
     invariants,
@@ -42,15 +42,8 @@ async fn the_whole_shop_is_killed() -> Result<()> {
     let mut shop = stocked(&[]).await?;
     let mut crowd = crowd(&shop);
     crowd.until_accepted(PULL_AFTER).await?;
-    // Everybody comes back to the same address.
-    let port = shop
-        .url("")
-        .rsplit(':')
-        .next()
-        .context("an address has a port")?
-        .to_owned();
     shop.kill_all().await?;
-    shop.start_again_at(&port).await?;
+    shop.start_again().await?;
     settle(&shop, crowd).await
 }
 
@@ -92,24 +85,18 @@ async fn the_database_is_killed() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_broker_gets_an_older_store() -> Result<()> {
     let mut shop = stocked(&[]).await?;
-    let port = shop
-        .url("")
-        .rsplit(':')
-        .next()
-        .context("an address has a port")?
-        .to_owned();
     let store = shop.data_dir().join("nats");
     let copy = shop.data_dir().join("nats-copy");
     shop.accepted("before", &order_of(&[("LAMP-BRASS", 1)], "tok_ok"))
         .await?;
     shop.kill_all().await?;
     copy_folder(&store, &copy)?;
-    shop.start_again_at(&port).await?;
+    shop.start_again().await?;
     let mut crowd = crowd(&shop);
     crowd.until_accepted(PULL_AFTER).await?;
     shop.kill_all().await?;
     fs::remove_dir_all(&store)?;
     fs::rename(&copy, &store)?;
-    shop.start_again_at(&port).await?;
+    shop.start_again().await?;
     settle(&shop, crowd).await
 }

@@ -1,6 +1,7 @@
 //! The whole shop, from HTTP to the gateway's books: the real binary, broker and database.
 
 mod audit;
+mod audit_report;
 mod checkout;
 mod crashes;
 mod crowds;

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Result, ensure};
+use reqwest::{RequestBuilder, StatusCode};
 use serde_json::Value;
 use tokio::{
     sync::watch,
@@ -83,19 +84,23 @@ impl Crowd {
     }
 }
 
+/// The whole of an answer: whoever dies may do so in the middle of one.
+async fn answer_of(request: RequestBuilder) -> reqwest::Result<(StatusCode, String)> {
+    let answer = request.send().await?;
+    Ok((answer.status(), answer.text().await?))
+}
+
 async fn place(
-    request: impl Fn() -> reqwest::RequestBuilder,
+    request: impl Fn() -> RequestBuilder,
     tell: &watch::Sender<Bought>,
 ) -> Result<Value> {
     let deadline = Instant::now() + LIMIT;
     let mut pause = interval(COME_BACK_AFTER);
     loop {
         pause.tick().await;
-        let why = match request().send().await {
-            Ok(answer) if answer.status() == 202 => return Ok(answer.json().await?),
-            Ok(answer) => {
-                let status = answer.status();
-                let text = answer.text().await?;
+        let why = match answer_of(request()).await {
+            Ok((StatusCode::ACCEPTED, order)) => return Ok(serde_json::from_str(&order)?),
+            Ok((status, text)) => {
                 ensure!(status == 503 || status == 504, "{status}: {text}");
                 format!("{status}: {text}")
             }

@@ -2,7 +2,8 @@
 //! files, and who speaks with whom.
 //!
 //! One test binary each: `tidy` (rules that a compiler does not know), `documents` (what is generated
-//! from the contract), `permissions` (what each role may do on NATS, on a real server), `end_to_end`.
+//! from the contract), `permissions` (what each role may do on NATS, on a real server), `end_to_end`
+//! (the real program), `chaos` (the same, broken).
 
 pub mod books;
 pub mod crowd;

@@ -14,7 +14,7 @@ use nix::{
 };
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
-use shopzen_test_servers::Tools;
+use shopzen_test_servers::{Tools, free_port};
 use tokio::time::{Instant, interval};
 
 /// Longer than any start or recovery takes, even on a machine that is busy compiling.
@@ -26,6 +26,7 @@ pub struct Shop {
     folder: tempfile::TempDir,
     options: Vec<String>,
     environment: Vec<(String, String)>,
+    port: u16,
     child: Option<Child>,
     pub client: Client,
     pub state: Value,
@@ -65,6 +66,7 @@ impl Shop {
                 .iter()
                 .map(|(name, value)| (String::from(*name), String::from(*value)))
                 .collect(),
+            port: free_port()?,
             child: None,
             client: Client::builder()
                 .no_proxy()
@@ -78,15 +80,11 @@ impl Shop {
         Ok(shop)
     }
 
-    /// Starts it again on the same data, at any port.
+    /// Starts it again on the same data, and where its shoppers look for it.
     pub async fn start_again(&mut self) -> Result<()> {
-        self.start_again_at("0").await
-    }
-
-    /// Starts it again on the same data and at the port where its shoppers look for it.
-    pub async fn start_again_at(&mut self, port: &str) -> Result<()> {
         let log = fs::File::create(self.folder.path().join("output.log"))?;
-        let mut command = self.command(&["up", "--http-port", port, "--ops-port", "0"])?;
+        let port = self.port.to_string();
+        let mut command = self.command(&["up", "--http-port", &port, "--ops-port", "0"])?;
         command
             .args(&self.options)
             .stdin(Stdio::null())

@@ -1,10 +1,11 @@
 //! Where a worker, or NATS itself, is away.
 
 use std::{
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
+use futures::StreamExt;
 use shopzen_edge::{Config, Limits};
 use shopzen_test_servers::{free_port, servers};
 use tokio::net::TcpStream;
@@ -22,7 +23,7 @@ async fn a_worker_that_is_away_is_503_within_2_s_on_every_call() {
         ("authorization", "Bearer token"),
     ];
     let many = format!("{{\"ids\":[\"{ID}\"]}}");
-    let calls: [(&str, String, &str); 24] = [
+    let calls: [(&str, String, &str); 25] = [
         ("GET", "/".into(), ""),
         ("GET", "/api/v1/products?q=lamp&option.color=red".into(), ""),
         ("GET", "/api/v1/products/lamp".into(), ""),
@@ -43,6 +44,7 @@ async fn a_worker_that_is_away_is_503_within_2_s_on_every_call() {
             "/api/v1/admin/stock/LAMP/movements?limit=5".into(),
             "",
         ),
+        ("GET", "/api/v1/admin/audit".into(), ""),
         ("GET", "/api/v1/admin/dead-letters?limit=5".into(), ""),
         (
             "GET",
@@ -96,6 +98,7 @@ async fn who_is_not_signed_in_learns_that_before_anything_else() {
     let json = [("content-type", "application/json")];
     for (method, target) in [
         ("PUT", "/api/v1/admin/products/lamp".to_owned()),
+        ("GET", "/api/v1/admin/audit".to_owned()),
         ("GET", "/api/v1/admin/dead-letters".to_owned()),
         ("GET", "/api/v1/admin/dead-letters/groups".to_owned()),
         ("GET", format!("/api/v1/admin/dead-letters/{ID}")),
@@ -129,26 +132,94 @@ async fn a_browser_is_told_on_a_page_and_a_program_in_json() {
     assert_eq!(api.code(), "temporarily_unavailable");
 }
 
-#[tokio::test]
-async fn without_nats_the_answer_is_503_at_once_and_health_says_why() {
-    let port = free_port().unwrap();
-    let nats_server = tokio::task::spawn_blocking(|| servers().tools().nats_server.clone())
-        .await
-        .unwrap();
-    let mut nats = Command::new(nats_server)
-        .args(["-a", "127.0.0.1", "-p", &port.to_string()])
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    eventually(async || TcpStream::connect(("127.0.0.1", port)).await.is_ok()).await;
-    let config = Config {
+/// A NATS server that no other test knows of.
+struct OwnNats {
+    server: Child,
+    url: String,
+}
+
+impl OwnNats {
+    async fn start() -> Self {
+        let port = free_port().unwrap();
+        let nats_server = tokio::task::spawn_blocking(|| servers().tools().nats_server.clone())
+            .await
+            .unwrap();
+        let server = Command::new(nats_server)
+            .args(["-a", "127.0.0.1", "-p", &port.to_string()])
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        eventually(async || TcpStream::connect(("127.0.0.1", port)).await.is_ok()).await;
+        let url = format!("nats://127.0.0.1:{port}");
+        Self { server, url }
+    }
+
+    fn stop(&mut self) {
+        self.server.kill().unwrap();
+        self.server.wait().unwrap();
+    }
+}
+
+impl Drop for OwnNats {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+fn unlimited() -> Config {
+    Config {
         limits: Limits {
             enabled: false,
             ..Limits::default()
         },
         ..Config::default()
+    }
+}
+
+#[tokio::test]
+async fn who_hangs_is_503_and_who_is_busy_is_504() {
+    let nats = OwnNats::start().await;
+    let shop = Shop::at(unlimited(), nats.url.clone()).await;
+    let worker = async_nats::connect(&nats.url).await.unwrap();
+    // Subscribed, as a process that hangs still is: requests are taken and never answered.
+    let _requests = worker.subscribe("shop.*.*.>").await.unwrap();
+    worker.flush().await.unwrap();
+    let cancel = format!("/api/v1/orders/{ID}/cancel");
+    let with_key = [("idempotency-key", "k")];
+
+    for (method, target) in [("GET", "/api/v1/categories"), ("POST", &cancel)] {
+        let began = Instant::now();
+        let answer = shop.request(method, target, &with_key, "").await;
+        assert!(began.elapsed() < Duration::from_secs(2), "{target}");
+        assert_eq!(answer.code(), "temporarily_unavailable", "{target}");
+        assert_eq!(answer.header("retry-after"), "1", "{target}");
+    }
+    // Without a key nobody can say that it is safe to try again.
+    let unsafe_again = shop.request("POST", &cancel, &[], "").await;
+    assert_eq!(unsafe_again.code(), "answer_too_late");
+    assert_eq!(unsafe_again.problem()["retry_safe"], false);
+
+    let mut pings = worker.subscribe("$SRV.PING.catalog").await.unwrap();
+    worker.flush().await.unwrap();
+    let alive = async {
+        while let Some(ping) = pings.next().await {
+            let reply = ping.reply.unwrap();
+            worker.publish(reply, "".into()).await.unwrap();
+        }
     };
-    let shop = Shop::at(config, format!("nats://127.0.0.1:{port}")).await;
+    let busy = tokio::select! {
+        busy = shop.get("/api/v1/categories") => busy,
+        () = alive => unreachable!("pings do not end"),
+    };
+    assert_eq!(busy.code(), "answer_too_late");
+    assert_eq!(busy.problem()["retry_safe"], true);
+}
+
+#[tokio::test]
+async fn without_nats_the_answer_is_503_at_once_and_health_says_why() {
+    let mut nats = OwnNats::start().await;
+    let shop = Shop::at(unlimited(), nats.url.clone()).await;
     assert!(
         shop.process
             .health
@@ -158,8 +229,7 @@ async fn without_nats_the_answer_is_503_at_once_and_health_says_why() {
             .all(|check| check.ok)
     );
 
-    nats.kill().unwrap();
-    nats.wait().unwrap();
+    nats.stop();
     eventually(async || {
         shop.process
             .health

@@ -90,7 +90,7 @@ impl Standing {
             InvariantReport {
                 invariant,
                 rule: invariant.text().to_owned(),
-                violations: broken.count() as u64,
+                violations: in_u64(broken.count()),
             }
         };
         Ok(AuditReport {
@@ -102,8 +102,8 @@ impl Standing {
                 .take(AuditReport::VIOLATIONS_MAX)
                 .cloned()
                 .collect(),
-            orders: report.orders as u64,
-            unsure: report.unsure as u64,
+            orders: in_u64(report.orders),
+            unsure: in_u64(report.unsure),
             gateway_compared,
             took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             trouble: self.trouble.clone(),
@@ -139,6 +139,10 @@ fn named(violations: &[Violation]) -> String {
     } else {
         format!("{first}; and {more} more")
     }
+}
+
+fn in_u64(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
 }
 
 /// Audits until shutdown, and says what it found to staff who ask.
@@ -292,7 +296,7 @@ mod tests {
         assert!(!report.ok);
         assert_eq!(report.violations.len(), AuditReport::VIOLATIONS_MAX);
         let counted = report.invariants.iter().map(|it| it.violations);
-        assert_eq!(counted.sum::<u64>(), many as u64);
+        assert_eq!(counted.sum::<u64>(), in_u64(many));
         assert!(standing(0).report(true).unwrap().ok);
     }
 

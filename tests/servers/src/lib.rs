@@ -4,10 +4,12 @@
 //! The servers are those that `shopzen up` would use: named by `SHOPZEN_NATS_SERVER` and
 //! `SHOPZEN_PG_BIN`, or installed by pip into `SHOPZEN_TOOLS_DIR` (by default under the target folder).
 
+mod ports;
+
 use std::{
     fs,
     io::{self, Read, Write},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -25,6 +27,8 @@ use nix::{
     sys::{prctl, signal::Signal},
     unistd::{Uid, User, chown},
 };
+
+pub use ports::free_port;
 
 /// The two servers of this process.
 #[derive(Debug)]
@@ -331,11 +335,6 @@ impl Starter {
         self.0.send((command, reply)).map_err(io::Error::other)?;
         answer.recv().map_err(io::Error::other)?
     }
-}
-
-/// A port nobody listens on. Somebody may take it before we do; then the start fails and says so.
-pub fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
 fn wait_for(port: u16, log: &Path, is_ready: impl Fn(&[u8]) -> bool) -> io::Result<()> {
