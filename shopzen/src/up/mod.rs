@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 use self::{
     ports::{Port, Wish},
     process::Patience,
-    servers::{Servers, Setting, Watched},
+    servers::{Ports, Servers, Setting, Watched},
     spawn::Spawner,
     split::Split,
     state::{SharedState, State},
@@ -236,7 +236,12 @@ impl Shop {
             spawner: &spawner,
             terminal,
         };
-        let servers = Servers::start(setting, needed).await?;
+        // Who takes any port has other shops on this machine.
+        let ports = match args.http_port {
+            Some(0) => Ports::Apart,
+            _ => Ports::Usual,
+        };
+        let servers = Servers::start(setting, needed, ports).await?;
         let state = State {
             url: format!("http://{http}"),
             ops_url: format!("http://{ops}"),

@@ -3,7 +3,10 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr, TcpListener},
+    ops::Range,
 };
+
+use rand::RngExt as _;
 
 use crate::{
     exit::{Exit, Failure, OrFail as _},
@@ -54,7 +57,13 @@ pub enum Wish {
     About(u16),
     /// This port and no other; 0 is any.
     Exactly { port: u16, flag: &'static str },
+    /// Any that stays free while who listens there is started again: of [`LASTING`].
+    Lasting,
 }
+
+/// Ports below those that the kernel gives to who asks for any (`net.ipv4.ip_local_port_range`): for a moment
+/// free, one of those may be somebody else's.
+const LASTING: Range<u16> = 16_000..32_000;
 
 impl Wish {
     /// What was asked for on the command line, or in the settings; else about the usual port.
@@ -95,6 +104,13 @@ pub fn choose(what: &str, at: IpAddr, wish: Wish, terminal: &Terminal) -> Result
                 format!("give another one, or any free one with `{flag} 0`"),
             )
         }),
+        Wish::Lasting => {
+            let first = rand::rng().random_range(LASTING);
+            let mut candidates = (first..LASTING.end).chain(LASTING.start..first);
+            candidates
+                .find_map(|port| Port::take(at, port).ok())
+                .map_or_else(any, Ok)
+        }
         Wish::About(usual) => {
             let mut candidates = usual..usual.saturating_add(ATTEMPTS_MAX);
             let port = match candidates.find_map(|port| Port::take(at, port).ok()) {

@@ -57,9 +57,31 @@ pub struct Setting<'a> {
     pub terminal: &'a Terminal,
 }
 
+/// Where the servers listen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ports {
+    /// Where everybody looks for them, or beside it.
+    Usual,
+    /// Out of the way of other shops on this machine.
+    Apart,
+}
+
+impl Ports {
+    fn wish(self, usual: u16) -> Wish {
+        match self {
+            Self::Usual => Wish::About(usual),
+            Self::Apart => Wish::Lasting,
+        }
+    }
+}
+
 impl Servers {
     /// Starts what is needed, both at the same time, and makes the workers' databases.
-    pub async fn start(setting: Setting<'_>, needed: Needed) -> Result<Self, Failure> {
+    pub async fn start(
+        setting: Setting<'_>,
+        needed: Needed,
+        ports: Ports,
+    ) -> Result<Self, Failure> {
         let Setting {
             data,
             spawner,
@@ -72,13 +94,13 @@ impl Servers {
         let (nats, postgres) = tokio::join!(
             async {
                 let Some(tool) = nats else { return Ok(None) };
-                start_nats(setting, tool).await.map(Some)
+                start_nats(setting, tool, ports).await.map(Some)
             },
             async {
                 let Some(tool) = postgres else {
                     return Ok(None);
                 };
-                start_postgres(setting, tool).await.map(Some)
+                start_postgres(setting, tool, ports).await.map(Some)
             }
         );
         match (nats, postgres) {
@@ -226,7 +248,11 @@ impl Watcher {
     }
 }
 
-async fn start_nats(setting: Setting<'_>, tool: Tool) -> Result<Started<Nats>, Failure> {
+async fn start_nats(
+    setting: Setting<'_>,
+    tool: Tool,
+    ports: Ports,
+) -> Result<Started<Nats>, Failure> {
     let Setting {
         data,
         spawner,
@@ -236,8 +262,8 @@ async fn start_nats(setting: Setting<'_>, tool: Tool) -> Result<Started<Nats>, F
     let mut attempts_left = PORT_ATTEMPTS;
     loop {
         attempts_left -= 1;
-        let client = choose_port("NATS", NATS_PORT, terminal)?;
-        let monitor = choose_port("NATS' monitor", NATS_MONITOR_PORT, terminal)?;
+        let client = choose_port("NATS", ports.wish(NATS_PORT), terminal)?;
+        let monitor = choose_port("NATS' monitor", ports.wish(NATS_MONITOR_PORT), terminal)?;
         let addresses = [client.address(), monitor.address()];
         let port = client.number();
         let server = Nats::prepare(data, tool.path.clone(), port, monitor.number())?;
@@ -257,7 +283,11 @@ async fn start_nats(setting: Setting<'_>, tool: Tool) -> Result<Started<Nats>, F
     }
 }
 
-async fn start_postgres(setting: Setting<'_>, tool: Tool) -> Result<Started<Postgres>, Failure> {
+async fn start_postgres(
+    setting: Setting<'_>,
+    tool: Tool,
+    ports: Ports,
+) -> Result<Started<Postgres>, Failure> {
     let Setting {
         data,
         spawner,
@@ -268,7 +298,7 @@ async fn start_postgres(setting: Setting<'_>, tool: Tool) -> Result<Started<Post
     let mut attempts_left = PORT_ATTEMPTS;
     let (child, port) = loop {
         attempts_left -= 1;
-        let held = choose_port("PostgreSQL", POSTGRES_PORT, terminal)?;
+        let held = choose_port("PostgreSQL", ports.wish(POSTGRES_PORT), terminal)?;
         let address = held.address();
         server.listen_at(address.port());
         drop(held);
@@ -315,8 +345,8 @@ fn lost_its_port(failure: &Failure, addresses: &[SocketAddr]) -> bool {
     said.contains("address already in use") || addresses.iter().copied().any(ports::is_taken)
 }
 
-fn choose_port(what: &str, usual: u16, terminal: &Terminal) -> Result<Port, Failure> {
-    ports::choose(what, LOOPBACK, Wish::About(usual), terminal)
+fn choose_port(what: &str, wish: Wish, terminal: &Terminal) -> Result<Port, Failure> {
+    ports::choose(what, LOOPBACK, wish, terminal)
 }
 
 async fn end(server: &impl Server, mut child: Child) {
