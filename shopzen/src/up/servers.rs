@@ -67,10 +67,12 @@ pub enum Ports {
 }
 
 impl Ports {
-    fn wish(self, usual: u16) -> Wish {
+    /// From the second attempt on any: shops that are started at the same moment all find the same port
+    /// beside the usual one free, and would take it from each other each time.
+    fn wish(self, usual: u16, attempt: u32) -> Wish {
         match self {
-            Self::Usual => Wish::About(usual),
-            Self::Apart => Wish::Lasting,
+            Self::Usual if attempt == 1 => Wish::About(usual),
+            Self::Usual | Self::Apart => Wish::Lasting,
         }
     }
 }
@@ -259,11 +261,15 @@ async fn start_nats(
         terminal,
     } = setting;
     let step = terminal.step("nats");
-    let mut attempts_left = PORT_ATTEMPTS;
+    let mut attempt = 0;
     loop {
-        attempts_left -= 1;
-        let client = choose_port("NATS", ports.wish(NATS_PORT), terminal)?;
-        let monitor = choose_port("NATS' monitor", ports.wish(NATS_MONITOR_PORT), terminal)?;
+        attempt += 1;
+        let client = choose_port("NATS", ports.wish(NATS_PORT, attempt), terminal)?;
+        let monitor = choose_port(
+            "NATS' monitor",
+            ports.wish(NATS_MONITOR_PORT, attempt),
+            terminal,
+        )?;
         let addresses = [client.address(), monitor.address()];
         let port = client.number();
         let server = Nats::prepare(data, tool.path.clone(), port, monitor.number())?;
@@ -277,7 +283,7 @@ async fn start_nats(
                     port,
                 });
             }
-            Err(failure) if attempts_left > 0 && lost_its_port(&failure, &addresses) => {}
+            Err(failure) if attempt < PORT_ATTEMPTS && lost_its_port(&failure, &addresses) => {}
             Err(failure) => return Err(failure),
         }
     }
@@ -295,16 +301,16 @@ async fn start_postgres(
     } = setting;
     let step = terminal.step("postgres");
     let (mut server, is_new) = Postgres::prepare(data, tool.path, spawner).await?;
-    let mut attempts_left = PORT_ATTEMPTS;
+    let mut attempt = 0;
     let (child, port) = loop {
-        attempts_left -= 1;
-        let held = choose_port("PostgreSQL", ports.wish(POSTGRES_PORT), terminal)?;
+        attempt += 1;
+        let held = choose_port("PostgreSQL", ports.wish(POSTGRES_PORT, attempt), terminal)?;
         let address = held.address();
         server.listen_at(address.port());
         drop(held);
         match server.start(spawner).await {
             Ok(child) => break (child, address.port()),
-            Err(failure) if attempts_left > 0 && lost_its_port(&failure, &[address]) => {}
+            Err(failure) if attempt < PORT_ATTEMPTS && lost_its_port(&failure, &[address]) => {}
             Err(failure) => return Err(failure),
         }
     };
