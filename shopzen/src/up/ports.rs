@@ -52,6 +52,8 @@ pub fn is_taken(address: SocketAddr) -> bool {
 pub enum Wish {
     /// The usual port, or the next that is free, which is then told.
     About(u16),
+    /// One that the kernel gives to nobody else.
+    Any,
     /// This port and no other; 0 is any.
     Exactly { port: u16, flag: &'static str },
 }
@@ -81,7 +83,7 @@ pub fn choose(what: &str, at: IpAddr, wish: Wish, terminal: &Terminal) -> Result
         )
     };
     match wish {
-        Wish::Exactly { port: 0, .. } => any(),
+        Wish::Any | Wish::Exactly { port: 0, .. } => any(),
         Wish::Exactly { port, flag } => Port::take(at, port).map_err(|error| {
             let owner = by(port);
             let why = if owner.is_empty() {

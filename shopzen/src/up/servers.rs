@@ -233,11 +233,11 @@ async fn start_nats(setting: Setting<'_>, tool: Tool) -> Result<Started<Nats>, F
         terminal,
     } = setting;
     let step = terminal.step("nats");
-    let mut attempts_left = PORT_ATTEMPTS;
+    let mut attempt = 0;
     loop {
-        attempts_left -= 1;
-        let client = choose_port("NATS", NATS_PORT, terminal)?;
-        let monitor = choose_port("NATS' monitor", NATS_MONITOR_PORT, terminal)?;
+        attempt += 1;
+        let client = choose_port("NATS", NATS_PORT, attempt, terminal)?;
+        let monitor = choose_port("NATS' monitor", NATS_MONITOR_PORT, attempt, terminal)?;
         let addresses = [client.address(), monitor.address()];
         let port = client.number();
         let server = Nats::prepare(data, tool.path.clone(), port, monitor.number())?;
@@ -251,7 +251,7 @@ async fn start_nats(setting: Setting<'_>, tool: Tool) -> Result<Started<Nats>, F
                     port,
                 });
             }
-            Err(failure) if attempts_left > 0 && lost_its_port(&failure, &addresses) => {}
+            Err(failure) if attempt < PORT_ATTEMPTS && lost_its_port(&failure, &addresses) => {}
             Err(failure) => return Err(failure),
         }
     }
@@ -265,16 +265,16 @@ async fn start_postgres(setting: Setting<'_>, tool: Tool) -> Result<Started<Post
     } = setting;
     let step = terminal.step("postgres");
     let (mut server, is_new) = Postgres::prepare(data, tool.path, spawner).await?;
-    let mut attempts_left = PORT_ATTEMPTS;
+    let mut attempt = 0;
     let (child, port) = loop {
-        attempts_left -= 1;
-        let held = choose_port("PostgreSQL", POSTGRES_PORT, terminal)?;
+        attempt += 1;
+        let held = choose_port("PostgreSQL", POSTGRES_PORT, attempt, terminal)?;
         let address = held.address();
         server.listen_at(address.port());
         drop(held);
         match server.start(spawner).await {
             Ok(child) => break (child, address.port()),
-            Err(failure) if attempts_left > 0 && lost_its_port(&failure, &[address]) => {}
+            Err(failure) if attempt < PORT_ATTEMPTS && lost_its_port(&failure, &[address]) => {}
             Err(failure) => return Err(failure),
         }
     };
@@ -315,8 +315,14 @@ fn lost_its_port(failure: &Failure, addresses: &[SocketAddr]) -> bool {
     said.contains("address already in use") || addresses.iter().copied().any(ports::is_taken)
 }
 
-fn choose_port(what: &str, usual: u16, terminal: &Terminal) -> Result<Port, Failure> {
-    ports::choose(what, LOOPBACK, Wish::About(usual), terminal)
+/// The usual port or one beside it; from the second attempt on any. Shops that are started at the same
+/// moment all find the same port beside the usual one free, and would take it from each other each time.
+fn choose_port(what: &str, usual: u16, attempt: u32, terminal: &Terminal) -> Result<Port, Failure> {
+    let wish = match attempt {
+        1 => Wish::About(usual),
+        _ => Wish::Any,
+    };
+    ports::choose(what, LOOPBACK, wish, terminal)
 }
 
 async fn end(server: &impl Server, mut child: Child) {
