@@ -148,7 +148,9 @@ fn versions_and_features_stand_in_one_place() {
     for member in members() {
         for (kind, name, value) in &member.dependencies {
             let inherits = value.get("workspace").and_then(Value::as_bool) == Some(true);
-            if !inherits || value.get("features").is_some() {
+            // Only tests build the chassis with its failpoints.
+            let is_armed = *kind == Kind::Dev && name == "shopzen-chassis";
+            if !inherits || (value.get("features").is_some() && !is_armed) {
                 found.push(format!("{}: {name} ({kind:?})", member.manifest));
             }
         }
