@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{audit::Invariant, bench::report::cpus};
 
-/// What this command cannot do, and what does.
+/// What does not come in a run, and why.
 const NOT_INJECTED: [(&str, &str); 1] = [(
     "webhooks",
     "the sandbox gateway sends none; what it did is asked for",

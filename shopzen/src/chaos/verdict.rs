@@ -77,6 +77,9 @@ impl Broken {
 /// Ends what may still be broken.
 pub async fn heal(shop: &Shop) {
     shop.detour.set(Way::Free);
+    if let Some(disk) = &shop.disk {
+        let _ = disk.free();
+    }
     let mut patience = Patience::of(HEAL_LIMIT);
     while shop.mend_streams().await.is_err() && patience.lasts().await {}
 }

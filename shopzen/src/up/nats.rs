@@ -9,6 +9,7 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
+use reqwest::Client;
 use serde_json::Value;
 use tokio::{
     io::AsyncReadExt as _,
@@ -32,7 +33,6 @@ const START_LIMIT: Duration = Duration::from_mins(2);
 /// The server's greeting is one line, sent as soon as somebody connects.
 const GREETING_LIMIT: Duration = Duration::from_secs(1);
 
-/// So NATS' `/healthz` begins the error of a stream that it cannot write any more
 /// In what `/healthz` says of a stream that NATS could not write (nats-server 2.15).
 const WRITE_ERROR: &str = "write error";
 /// On a disk with so much room NATS can go on.
@@ -47,6 +47,8 @@ pub struct Nats {
     store: PathBuf,
     port: u16,
     monitor_port: u16,
+    /// Asks it how it is.
+    client: Client,
     /// By which it is known from other servers: a port can change hands.
     name: String,
     environment: Vec<(String, String)>,
@@ -93,6 +95,11 @@ impl Nats {
             let name = format!("NATS_{}_PASSWORD", user.to_ascii_uppercase());
             environment.push((name, quoted(&password)));
         }
+        let client = Client::builder()
+            .no_proxy()
+            .timeout(GREETING_LIMIT)
+            .build()
+            .or_fail(Exit::Software, "no HTTP client can be made", "report this")?;
         Ok(Self {
             program,
             configuration: folder.join("server.conf"),
@@ -100,6 +107,7 @@ impl Nats {
             store: data.nats(),
             port,
             monitor_port,
+            client,
             name: format!(
                 "shopzen-{}",
                 short_hash(data.root().as_os_str().as_encoded_bytes())
@@ -113,12 +121,8 @@ impl Nats {
     /// What the server finds wrong with itself.
     async fn complaint(&self) -> Option<String> {
         let url = format!("http://127.0.0.1:{}/healthz", self.monitor_port);
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .timeout(GREETING_LIMIT)
-            .build()
-            .ok()?;
-        let health: Value = client.get(url).send().await.ok()?.json().await.ok()?;
+        let answer = self.client.get(url).send().await.ok()?;
+        let health: Value = answer.json().await.ok()?;
         health["error"].as_str().map(str::to_owned)
     }
 }

@@ -78,6 +78,8 @@ const SWEEP_MAX: i64 = 16;
 
 /// A broker that takes nothing for longer than this has not just been started again: its disk may be full.
 const REFUSED_MAX: Duration = Duration::from_secs(20);
+/// Who is refused tries again all the time; a refusal from before that says nothing of now.
+const REFUSED_NEWS: Duration = Duration::from_secs(30);
 
 /// Publishes what was committed, and records where it went.
 #[derive(Clone, Debug)]
@@ -85,8 +87,16 @@ pub(crate) struct Relay {
     jetstream: jetstream::Context,
     gate: Arc<Gate>,
     receipts: mpsc::Sender<Published>,
-    /// Since when the broker has taken nothing of what it was sent; none while it does.
-    refused_since: Arc<Mutex<Option<Instant>>>,
+    /// None while the broker takes something.
+    refused: Arc<Mutex<Option<Refused>>>,
+}
+
+/// The broker took nothing of what it was sent.
+#[derive(Clone, Copy, Debug)]
+struct Refused {
+    since: Instant,
+    /// Where another replica gets through, this one has nothing left to try.
+    last: Instant,
 }
 
 impl Relay {
@@ -97,7 +107,7 @@ impl Relay {
                 jetstream: bus.publisher(),
                 gate,
                 receipts,
-                refused_since: Arc::default(),
+                refused: Arc::default(),
             },
             received,
         )
@@ -109,13 +119,21 @@ impl Relay {
 
     /// For how long the broker has taken nothing, where that is no hiccup any more.
     pub(crate) fn is_refused_for(&self) -> Option<Duration> {
-        let refused_for = self.refused_since().as_ref().map(Instant::elapsed);
-        refused_for.filter(|passed| *passed > REFUSED_MAX)
+        let refused = (*self.refused())?;
+        let is_news = refused.last.elapsed() < REFUSED_NEWS;
+        let passed = refused.since.elapsed();
+        (is_news && passed > REFUSED_MAX).then_some(passed)
     }
 
-    fn refused_since(&self) -> MutexGuard<'_, Option<Instant>> {
-        let since = self.refused_since.lock();
-        since.unwrap_or_else(PoisonError::into_inner)
+    fn refused(&self) -> MutexGuard<'_, Option<Refused>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note_refusal(&self) {
+        let now = Instant::now();
+        let mut refused = self.refused();
+        let since = refused.map_or(now, |refused| refused.since);
+        *refused = Some(Refused { since, last: now });
     }
 
     /// Publishes the events of a transaction that is committed. What cannot be published now stays
@@ -177,9 +195,9 @@ impl Relay {
             );
         }
         if receipts.is_empty() && !rows.is_empty() {
-            self.refused_since().get_or_insert_with(Instant::now);
+            self.note_refusal();
         } else {
-            *self.refused_since() = None;
+            *self.refused() = None;
         }
         failpoint::pass(Failpoint::AfterPublish);
         receipts

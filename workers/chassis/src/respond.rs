@@ -1,6 +1,6 @@
 //! Queries to a part of the shop that is no worker: it has no database, and answers from memory.
 
-use async_nats::service::ServiceExt;
+use async_nats::service::{Service, ServiceExt, endpoint::Endpoint};
 use futures::StreamExt;
 use shopzen_contracts::{Problem, Query, header};
 use tokio_util::sync::CancellationToken;
@@ -11,6 +11,32 @@ use crate::{
     identity::Verifier,
     message::decode_request,
 };
+
+/// Says on NATS that this process is one of those that answer as `name`.
+pub(crate) async fn open_service(bus: &Bus, name: &str) -> Result<Service, StartError> {
+    let started = bus
+        .client
+        .service_builder()
+        .queue_group(name)
+        .start(name, env!("CARGO_PKG_VERSION"))
+        .await;
+    started.map_err(|error| StartError::Announce(error.to_string()))
+}
+
+/// What is asked of a service on a subject, under a name of the service's own.
+pub(crate) async fn add_endpoint(
+    service: &Service,
+    name: &str,
+    subject: &str,
+) -> Result<Endpoint, StartError> {
+    let added = service.endpoint_builder().name(name).add(subject).await;
+    added.map_err(|error| StartError::Announce(error.to_string()))
+}
+
+/// By what a command or query is done, the last word of its subject.
+pub(crate) fn verb_of(subject: &str) -> &str {
+    subject.rsplit('.').next().unwrap_or(subject)
+}
 
 /// Answers a query of `name`'s until shutdown, to those whose access token has this scope.
 ///
@@ -24,20 +50,8 @@ pub async fn respond<Q: Query>(
     answer: impl Fn() -> Result<Q::Reply, Problem>,
     shutdown: &CancellationToken,
 ) -> Result<(), StartError> {
-    let failed = |error: async_nats::Error| StartError::Announce(error.to_string());
-    let service = bus
-        .client
-        .service_builder()
-        .queue_group(name)
-        .start(name, env!("CARGO_PKG_VERSION"))
-        .await
-        .map_err(failed)?;
-    let mut requests = service
-        .endpoint_builder()
-        .name(Q::SUBJECT.rsplit('.').next().unwrap_or(Q::SUBJECT))
-        .add(Q::SUBJECT)
-        .await
-        .map_err(failed)?;
+    let service = open_service(bus, name).await?;
+    let mut requests = add_endpoint(&service, verb_of(Q::SUBJECT), Q::SUBJECT).await?;
     let verifier = Verifier::new(bus.client.clone());
     loop {
         let request = tokio::select! {

@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use async_nats::service::ServiceExt;
 use shopzen_contracts::{Command, Event, Query, Service};
 use sqlx::{PgPool, migrate::Migrator};
 use tokio::{
@@ -23,6 +22,7 @@ use crate::{
     identity::Verifier,
     outbox::{self, Relay},
     queue::{Drain, Draining},
+    respond::{add_endpoint, open_service, verb_of},
     retention,
     sweep::{self, Sweep, Sweeping},
     tail_guard,
@@ -335,36 +335,19 @@ impl<S: Send + Sync + 'static> Worker<S> {
         bus: &Bus,
         shutdown: &CancellationToken,
     ) -> Result<async_nats::service::Service, StartError> {
-        let failed = |error: async_nats::Error| StartError::Announce(error.to_string());
-        let name = self.service.name();
-        let service = bus
-            .client
-            .service_builder()
-            .queue_group(name)
-            .start(name, env!("CARGO_PKG_VERSION"))
-            .await
-            .map_err(failed)?;
+        let service = open_service(bus, self.service.name()).await?;
         let verifier = Arc::new(Verifier::new(bus.client.clone()));
         for endpoint in std::mem::take(&mut self.endpoints) {
             let subject = endpoint.subject();
-            let requests = service
-                .endpoint_builder()
-                .name(subject.rsplit('.').next().unwrap_or(subject))
-                .add(subject)
-                .await
-                .map_err(failed)?;
+            let requests = add_endpoint(&service, verb_of(subject), subject).await?;
             let (engine_, verifier) = (Arc::clone(engine), Arc::clone(&verifier));
             engine
                 .tasks
                 .spawn(endpoint.serve(engine_, verifier, requests, shutdown.clone()));
         }
         for builtin in Builtin::ALL {
-            let requests = service
-                .endpoint_builder()
-                .name(builtin.verb())
-                .add(builtin.subject(self.service))
-                .await
-                .map_err(failed)?;
+            let requests =
+                add_endpoint(&service, builtin.verb(), &builtin.subject(self.service)).await?;
             let (engine_, verifier) = (Arc::clone(engine), Arc::clone(&verifier));
             let serving = builtin::serve(builtin, engine_, verifier, requests, shutdown.clone());
             engine.tasks.spawn(serving);
