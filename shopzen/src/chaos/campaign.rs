@@ -143,7 +143,7 @@ impl Campaign {
         let planted = injector.into_planted();
         let verdict = verdict::of(&shop, &market, &planted, last_fault, terminal).await;
         let report = Report::new(args, seed, &market.book, &history, verdict);
-        shop.stop().await;
+        shop.stop(!report.ok).await;
         Ok(report)
     }
 }

@@ -279,12 +279,16 @@ impl Shop {
         self.data.nats()
     }
 
-    pub async fn stop(mut self) {
+    /// Ends it. Where somebody is to look at it, what its broker had on a disk of its own stays.
+    pub async fn stop(mut self, is_looked_at: bool) {
         if let Some(pid) = self.child.id() {
             process::signal(pid, Signal::SIGTERM);
         }
         if timeout(STOP_LIMIT, self.child.wait()).await.is_err() {
             let _ = self.child.kill().await;
+        }
+        if let Some(disk) = self.disk.take().filter(|_| is_looked_at) {
+            let _ = disk.leave();
         }
     }
 }
