@@ -6,7 +6,7 @@ use axum::{
     body::Body,
     extract::{MatchedPath, Request, State},
     http::{
-        HeaderMap, HeaderName, HeaderValue, StatusCode, Version,
+        HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version,
         header::{
             CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, HOST, REFERRER_POLICY,
             STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
@@ -18,7 +18,7 @@ use axum::{
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
 use http_body_util::BodyExt;
-use shopzen_chassis::trace::TraceParent;
+use shopzen_chassis::trace::{self, TraceParent};
 use tokio::time::{Instant, timeout};
 use tracing::Instrument;
 
@@ -77,7 +77,7 @@ pub(crate) async fn pass(
     next: Next,
 ) -> Response {
     let started = Instant::now();
-    let trace = TraceParent::parse(
+    let came_with = TraceParent::parse(
         request
             .headers()
             .get(TRACE_PARENT)
@@ -88,6 +88,17 @@ pub(crate) async fn pass(
         Some(path) => path.as_str().into(),
         None => "none".into(),
     };
+    // By OpenTelemetry's conventions for HTTP servers.
+    let span = tracing::debug_span!(
+        "request",
+        otel.name = format_args!("{} {route}", known(&method)),
+        otel.kind = "server",
+        http.request.method = known(&method),
+        http.route = &*route,
+        http.response.status_code = tracing::field::Empty,
+        trace_id = came_with.trace_id(),
+    );
+    let trace = trace::enter(&span, came_with);
     let asked_for_html = !route.starts_with("/api") && problem::asks_for_html(request.headers());
     let client = edge.client_of(&request);
     let verdict = edge.limits.as_ref().map(|limits| limits.judge(client.0));
@@ -97,16 +108,16 @@ pub(crate) async fn pass(
     let response = if let Some(Verdict::Refused { wait, .. }) = verdict {
         Refusal::RateLimited(wait).into_response()
     } else {
-        let span = tracing::debug_span!("request", %method, %route, trace_id = trace.trace_id());
         match read_whole(request).await {
-            Ok(request) => run(request, next).instrument(span).await,
+            Ok(request) => run(request, next).instrument(span.clone()).await,
             Err(refusal) => refusal.into_response(),
         }
     };
 
     let mut response = problem::render(response, &trace, asked_for_html);
     finish(&edge, response.headers_mut(), &trace, verdict);
-    measure(&route, method.as_str(), response.status(), started);
+    span.record("http.response.status_code", response.status().as_u16());
+    measure(&route, known(&method), response.status(), started);
     response
 }
 
@@ -139,16 +150,19 @@ fn finish(edge: &Edge, headers: &mut HeaderMap, trace: &TraceParent, verdict: Op
     }
 }
 
-fn measure(route: &Arc<str>, method: &str, status: StatusCode, started: Instant) {
-    // A method is the client's to make up; a metric must not grow with what clients make up.
-    let method = match method {
+/// A method is the client's to make up; metrics and traces must not grow with what clients make up.
+fn known(method: &Method) -> &'static str {
+    match method.as_str() {
         "GET" => "GET",
         "HEAD" => "HEAD",
         "POST" => "POST",
         "PUT" => "PUT",
         "OPTIONS" => "OPTIONS",
         _ => "other",
-    };
+    }
+}
+
+fn measure(route: &Arc<str>, method: &'static str, status: StatusCode, started: Instant) {
     let labels = [
         ("route", metrics::SharedString::from(Arc::clone(route))),
         ("method", method.into()),

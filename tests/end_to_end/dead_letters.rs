@@ -202,7 +202,24 @@ async fn mend(shop: &Shop, order_id: &str, letter: &str) -> Result<()> {
     fs::write(&file, authorised(shop, order_id).await?)?;
     let (text, code) = run(&["edit", letter, "--payload", name, "--dry-run"])?;
     ensure!(code == Some(0), "{text}");
-    let (text, code) = run(&["edit", letter, "--payload", name])?;
+    let mut piped = shop.command(&["dead-letters", "edit", letter, "--payload", "-"])?;
+    piped
+        .args(why)
+        .arg("--dry-run")
+        .stdin(fs::File::open(&file)?);
+    let (text, code) = said(piped)?;
+    ensure!(code == Some(0), "{text}");
+    let edit_with = |editor: &str| {
+        let mut edit = shop.command(&["dead-letters", "edit", letter])?;
+        edit.args(why).env_remove("VISUAL").env("EDITOR", editor);
+        said(edit)
+    };
+    // Looked at, and left as it was; and an editor that cannot be started.
+    for editor in ["true", "no-such-editor"] {
+        let (text, code) = edit_with(editor)?;
+        ensure!(code == Some(64) && text.contains("not changed"), "{text}");
+    }
+    let (text, code) = edit_with(&format!("cp '{name}'"))?;
     ensure!(code == Some(0), "{text}");
 
     let (text, code) = run(&["replay", letter, "--dry-run"])?;

@@ -319,6 +319,11 @@ impl<S: Send + Sync + 'static> Harness<S> {
             .await[0]
     }
 
+    /// What a worker does every hour: drops what is no longer to be kept.
+    pub async fn tidy(&self) -> Result<(), crate::Failure> {
+        retention::tidy(&self.engine.pool, clock::now()).await
+    }
+
     /// Sends a command. With an idempotency key it is stopped before the commit first, then obeyed,
     /// then sent again, and the repeat is checked to have no effect.
     pub async fn command<C: Command>(

@@ -9,7 +9,7 @@ use opentelemetry::{
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use crate::clock;
+use crate::{clock, telemetry};
 
 /// A `traceparent` value (W3C Trace Context, level 1).
 #[derive(Clone, PartialEq, Eq)]
@@ -49,6 +49,13 @@ impl TraceParent {
         ))
     }
 
+    fn of(context: &SpanContext) -> Option<Self> {
+        context.is_valid().then(|| {
+            let (trace, span) = (context.trace_id(), context.span_id());
+            Self(format!("00-{trace}-{span}-{:02x}", context.trace_flags()))
+        })
+    }
+
     /// 32 hexadecimal digits: what `Request-Id` and `trace_id` show.
     pub fn trace_id(&self) -> &str {
         &self.0[3..35]
@@ -75,6 +82,17 @@ pub(crate) fn belong<'a>(span: &Span, mut causes: impl ExactSizeIterator<Item = 
     for context in causes.take(LINKS_MAX).filter_map(TraceParent::span_context) {
         span.add_link(context);
     }
+}
+
+/// Puts the span of a request below what it came with. Returns what goes on from there: the request's
+/// workers stand below its span where traces are exported, and beside it where nobody would see it.
+pub fn enter(span: &Span, came_with: TraceParent) -> TraceParent {
+    if !telemetry::exports() {
+        return came_with;
+    }
+    belong(span, std::iter::once(&came_with));
+    let context = span.context();
+    TraceParent::of(context.span().span_context()).unwrap_or(came_with)
 }
 
 fn is_well_formed(text: &str) -> bool {

@@ -226,6 +226,34 @@ async fn what_comes_later_about_the_same_key_waits_and_the_rest_goes_on() {
 }
 
 #[tokio::test]
+async fn a_letter_is_kept_while_it_is_open_and_for_ninety_days_after_it_was_decided() {
+    let worker = worker().await;
+    let (dropped, open_letter) = (poison(&worker, KEY).await, poison(&worker, OTHER).await);
+    worker
+        .decide(LetterAct::Drop, &about(dropped.id), &OPERATOR)
+        .await
+        .unwrap();
+    let days_pass = async |days: i32| {
+        let statement = "
+            UPDATE dead_letters SET
+                died_at = died_at - make_interval(days => $1),
+                decided_at = decided_at - make_interval(days => $1)
+            ";
+        let pass = sqlx::query(statement).bind(days);
+        pass.execute(worker.pool()).await.unwrap();
+        worker.tidy().await.unwrap();
+    };
+    days_pass(89).await;
+    let letter = worker.letter(dropped.id, &OPERATOR).await.unwrap();
+    assert_eq!(letter.actions.len(), 1);
+    days_pass(2).await;
+    let problem = worker.letter(dropped.id, &OPERATOR).await.unwrap_err();
+    assert_eq!(problem.status, 404);
+    let letter = worker.letter(open_letter.id, &OPERATOR).await.unwrap();
+    assert_eq!(letter.letter.state, LetterState::Dead);
+}
+
+#[tokio::test]
 async fn the_sequence_is_kept_within_one_batch() {
     let worker = worker().await;
     let broken = Together::default()
