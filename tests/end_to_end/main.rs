@@ -10,3 +10,4 @@ mod hostile;
 mod import;
 mod live;
 mod staff;
+mod webhooks;
