@@ -23,6 +23,7 @@ use crate::{
     payments::{
         AuditLedger, AuditPayments, PaymentActionRequired, PaymentAuthorised, PaymentCaptureFailed,
         PaymentCaptured, PaymentDeclined, PaymentRefunded, PaymentUnknown, PaymentVoided,
+        ReceiveWebhook,
     },
     stock::{
         AdjustStock, AuditLevels, AuditReservations, GetLevels, ImportLevels, LevelsChanged,
@@ -126,6 +127,7 @@ pub fn messages() -> Vec<Message> {
         event::<StockAllocated>(),
         event::<StockReleased>(),
         event::<LevelsChanged>(),
+        command::<ReceiveWebhook>(),
         query::<AuditPayments>(),
         query::<AuditLedger>(),
         event::<PaymentAuthorised>(),

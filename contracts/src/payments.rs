@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Event, Money, OrderId, Query, audit::OrderSpan};
+use crate::{Command, Event, Money, OrderId, Query, audit::OrderSpan};
 
 /// Where the payment of an order stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -119,6 +119,34 @@ pub struct PaymentRefunded {
     pub amount: Money,
 }
 about_an_order!(PaymentRefunded, "shop.evt.payments.v1.refunded");
+
+/// What came to a gateway's webhook, as it came. Its signature says whom it is from, and nothing of it is
+/// believed but that it is worth while to ask the gateway.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReceiveWebhook {
+    /// The gateway it is said to be from, by the name that orders use.
+    pub gateway: String,
+    /// The header `webhook-id`: the same each time the gateway sends it.
+    pub id: String,
+    /// The header `webhook-timestamp`, in seconds since 1970.
+    pub timestamp: String,
+    /// The header `webhook-signature`.
+    pub signature: String,
+    /// To the byte, because it is signed.
+    pub body: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StoredWebhook {
+    /// It was stored before, and did nothing now.
+    pub repeated: bool,
+}
+
+impl Command for ReceiveWebhook {
+    const SUBJECT: &'static str = "shop.cmd.payments.v1.receive_webhook";
+    type Reply = StoredWebhook;
+}
 
 /// What the payments worker knows of some orders, for an audit.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]

@@ -84,6 +84,12 @@ pub(crate) const CODES: &[Code] = &[
         "Get a new access token and send it as Authorization: Bearer.",
     ),
     code(
+        401,
+        "webhook_unverified",
+        "The webhook is not signed with the secret that the shop has for this gateway, or is not of just now.",
+        "Give payments.webhook_secret and the gateway the same secret, and set both clocks.",
+    ),
+    code(
         403,
         "forbidden",
         "You are signed in, and may not do this.",
@@ -164,7 +170,7 @@ pub(crate) const CODES: &[Code] = &[
     code(
         413,
         "body_too_large",
-        "The body is larger than 256 KiB.",
+        "The body is larger than 256 KiB, or than 16 KiB where it is a webhook's.",
         "Send less at once.",
     ),
     code(

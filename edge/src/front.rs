@@ -185,7 +185,7 @@ async fn read_whole(request: Request) -> Result<Request, Refusal> {
         .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     let drained_max = u64::try_from(BODY_BYTES_DRAINED_MAX).unwrap_or(u64::MAX);
     if announced.is_some_and(|length| length > drained_max) {
-        return Err(Refusal::BodyTooLarge);
+        return Err(Refusal::BodyTooLarge(BODY_BYTES_MAX));
     }
     let body = timeout(BODY_TIMEOUT, read_body(body))
         .await
@@ -203,7 +203,7 @@ async fn read_body(mut body: Body) -> Result<Bytes, Refusal> {
         };
         read = read.saturating_add(data.len());
         if read > BODY_BYTES_DRAINED_MAX {
-            return Err(Refusal::BodyTooLarge);
+            return Err(Refusal::BodyTooLarge(BODY_BYTES_MAX));
         }
         if read > BODY_BYTES_MAX {
             (first, rest) = (None, BytesMut::new());
@@ -218,7 +218,7 @@ async fn read_body(mut body: Body) -> Result<Bytes, Refusal> {
         }
     }
     if read > BODY_BYTES_MAX {
-        return Err(Refusal::BodyTooLarge);
+        return Err(Refusal::BodyTooLarge(BODY_BYTES_MAX));
     }
     Ok(first.unwrap_or_else(|| rest.freeze()))
 }

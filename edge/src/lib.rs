@@ -36,7 +36,7 @@ pub use limits::Limits;
 
 use api::{
     admin_audit, admin_dead_letters, admin_products, admin_stock, catalogue, order_events, orders,
-    products, stock, stock_stream, timeline,
+    products, stock, stock_stream, timeline, webhooks,
 };
 use hub::Hub;
 use limits::Limiter;
@@ -54,7 +54,7 @@ const PUT: Method = Method::PUT;
 
 /// What is served where.
 fn routes() -> Routes {
-    pages(for_staff(for_shoppers(Routes::default())))
+    pages(for_gateways(for_staff(for_shoppers(Routes::default()))))
 }
 
 fn for_shoppers(routes: Routes) -> Routes {
@@ -188,6 +188,15 @@ fn for_staff(routes: Routes) -> Routes {
             admin_dead_letters::drop_one,
             admin_dead_letters::DROP,
         )
+}
+
+fn for_gateways(routes: Routes) -> Routes {
+    routes.api(
+        POST,
+        "/webhooks/payments/{gateway}",
+        webhooks::receive,
+        webhooks::RECEIVE,
+    )
 }
 
 fn pages(routes: Routes) -> Routes {

@@ -108,6 +108,13 @@ impl Operation {
         self
     }
 
+    /// The answer has no body.
+    pub(crate) const fn answers_nothing(mut self, description: &'static str) -> Self {
+        self.status = "204";
+        self.answer_description = description;
+        self
+    }
+
     pub(crate) const fn streams<T: JsonSchema>(mut self, description: &'static str) -> Self {
         self.is_stream = true;
         self.answer = Some(schema_of::<T>);
@@ -248,7 +255,12 @@ fn idempotency_key(_: &mut SchemaGenerator) -> Schema {
 }
 
 /// What the names in braces stand for.
-const PATH_PARAMETERS: [(&str, SchemaOf, &str); 5] = [
+const PATH_PARAMETERS: [(&str, SchemaOf, &str); 6] = [
+    (
+        "gateway",
+        schema_of::<String>,
+        "The gateway's name, as orders have it: `sandbox`.",
+    ),
     ("id", schema_of::<OrderId>, "The order's id."),
     ("letter_id", schema_of::<Uuid>, "The dead letter's id."),
     ("id_or_slug", schema_of::<Slug>, "The product's id or slug."),
@@ -290,6 +302,7 @@ fn document(operations: &[(Method, &'static str, Operation)]) -> Value {
             { "name": "stock", "description": "How many of what can be bought." },
             { "name": "orders", "description": "Buying." },
             { "name": "staff", "description": "For who has the scopes." },
+            { "name": "webhooks", "description": "For payment gateways." },
         ],
         "paths": paths,
         "components": {
@@ -397,11 +410,13 @@ impl Operation {
                 )
             })
             .collect();
-        let answer = json!({
+        let mut answer = json!({
             "description": self.answer_description,
             "headers": headers,
-            "content": { media: { "schema": schema } },
         });
+        if let Some(schema) = schema {
+            answer["content"] = json!({ media: { "schema": schema } });
+        }
         if self.creates {
             let mut created = answer.clone();
             created["headers"]["Location"] = json!({ "$ref": "#/components/headers/Location" });

@@ -44,7 +44,8 @@ pub(crate) enum Refusal {
     MalformedRequest,
     HeadersTooLarge,
     TargetTooLong,
-    BodyTooLarge,
+    /// With the bytes that it may have.
+    BodyTooLarge(usize),
     BodyTooSlow,
     /// It broke off, or its framing is wrong.
     BodyBroken,
@@ -52,6 +53,8 @@ pub(crate) enum Refusal {
     /// The body is JSON of another shape, or none: what the parser says.
     MalformedJson(String),
     Unauthenticated,
+    /// A webhook without one of its headers, or with one twice.
+    WebhookUnsigned(&'static str),
     IdempotencyKeyRequired,
     IdempotencyKeyInvalid,
     IfMatchRequired,
@@ -118,10 +121,10 @@ impl Refusal {
                 format!("there may be 100 headers of {} KiB together", HEADER_BYTES_MAX / 1024),
             ),
             Self::TargetTooLong => plain(414, "target_too_long", "the path and its query are too long"),
-            Self::BodyTooLarge => Problem::new(
+            Self::BodyTooLarge(bytes_max) => Problem::new(
                 413,
                 "body_too_large",
-                format!("a body may have {} KiB", BODY_BYTES_MAX / 1024),
+                format!("a body may have {} KiB here", bytes_max / 1024),
             ),
             Self::BodyTooSlow => plain(408, "body_too_slow", "the body did not arrive in time"),
             Self::BodyBroken => {
@@ -139,6 +142,11 @@ impl Refusal {
             ),
             Self::Unauthenticated => Problem::unauthenticated(
                 "send one header Authorization: Bearer <access token>, or none",
+            ),
+            Self::WebhookUnsigned(name) => Problem::new(
+                401,
+                "webhook_unverified",
+                format!("a webhook must have one header {name} that can be read"),
             ),
             Self::IdempotencyKeyRequired => plain(
                 400,
@@ -197,7 +205,7 @@ pub(crate) fn of_status(status: StatusCode) -> Problem {
         StatusCode::NOT_FOUND => Refusal::NoSuchRoute,
         StatusCode::METHOD_NOT_ALLOWED => Refusal::MethodNotAllowed,
         StatusCode::REQUEST_TIMEOUT => Refusal::BodyTooSlow,
-        StatusCode::PAYLOAD_TOO_LARGE => Refusal::BodyTooLarge,
+        StatusCode::PAYLOAD_TOO_LARGE => Refusal::BodyTooLarge(BODY_BYTES_MAX),
         StatusCode::URI_TOO_LONG => Refusal::TargetTooLong,
         StatusCode::UNSUPPORTED_MEDIA_TYPE => Refusal::NotJson,
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Refusal::HeadersTooLarge,

@@ -116,10 +116,10 @@ pub(crate) fn encode<T: Serialize>(message: &T) -> Bytes {
 }
 
 /// The one value of a header: none is nothing, two are one too many.
-fn only(
+pub(crate) fn only(
     headers: &HeaderMap,
     name: HeaderName,
-    refusal: fn() -> Refusal,
+    refusal: impl Fn() -> Refusal,
 ) -> Result<Option<&str>, Refusal> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else {

@@ -5,7 +5,7 @@ use std::{fs, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 use shopzen_chassis::{Bus, NatsLogin, Process, StartError, failpoint, ops};
 use shopzen_contracts::Service;
-use shopzen_sandbox_gateway::Gateway;
+use shopzen_sandbox_gateway::{Gateway, Webhooks};
 use tokio::{
     net::TcpListener,
     sync::mpsc,
@@ -254,7 +254,7 @@ impl OpsPort {
     }
 }
 
-/// The sandbox payment gateway, with its books where they were.
+/// The sandbox payment gateway, with its books where they were. Must be called inside the Tokio runtime.
 pub fn sandbox(config: &Config) -> Result<axum::Router, Failure> {
     let journal = &config.sandbox.journal;
     let journal = (!journal.as_os_str().is_empty()).then_some(journal.as_path());
@@ -263,7 +263,32 @@ pub fn sandbox(config: &Config) -> Result<axum::Router, Failure> {
         "the books of the sandbox gateway cannot be opened",
         "correct sandbox.journal, or switch it off: sandbox.enabled = false",
     )?;
+    let gateway = match webhooks(config)? {
+        Some(webhooks) => gateway.with_webhooks(webhooks),
+        None => gateway,
+    };
     Ok(shopzen_sandbox_gateway::router(gateway))
+}
+
+/// What the sandbox tells the shop by itself; none where nobody said where, or what they are signed with.
+fn webhooks(config: &Config) -> Result<Option<Webhooks>, Failure> {
+    let secret = config.payments.own.webhook_secret.expose();
+    let url = config.sandbox.webhook_url.as_str();
+    if secret.is_empty() || url.is_empty() {
+        return Ok(None);
+    }
+    let fail = "the sandbox gateway cannot send webhooks";
+    let secret = secret.parse().or_fail(
+        Exit::Config,
+        fail,
+        "correct payments.webhook_secret, or leave it empty",
+    )?;
+    let webhooks = Webhooks::new(url, secret, config.sandbox.webhooks).or_fail(
+        Exit::Config,
+        fail,
+        "correct sandbox.webhook_url, or leave it empty",
+    )?;
+    Ok(Some(webhooks))
 }
 
 /// Until a worker has said how it is, it is not well.

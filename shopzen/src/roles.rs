@@ -90,6 +90,15 @@ pub fn database_secret(service: Service) -> String {
     format!("postgres-{}", service.name())
 }
 
+/// The file in `secrets/` with what the sandbox gateway signs its webhooks with.
+pub const WEBHOOK_SECRET: &str = "webhooks-sandbox";
+
+/// As Standard Webhooks has it. The secret is of letters and digits, which are Base64 as they are, and as
+/// long as the 24 bytes that a key must have.
+pub fn webhook_secret(secret: &str) -> String {
+    format!("whsec_{secret}")
+}
+
 /// The name of a worker's database, and of the role that owns it.
 pub fn database_name(service: Service) -> String {
     format!("shopzen_{}", service.name())
@@ -98,12 +107,25 @@ pub fn database_name(service: Service) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data_dir::DataDir;
 
     #[test]
     fn every_role_has_a_nats_user() {
         for role in Role::all() {
             assert!(NATS_USERS.contains(&role.name()), "{role}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_a_data_folder_makes_is_a_secret_for_webhooks() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataDir::resolve(Some(folder.path())).unwrap();
+        let (data, _lock) = data.open().await.unwrap();
+        let secret = webhook_secret(&data.secret(WEBHOOK_SECRET).unwrap());
+        secret.parse::<shopzen_payments::WebhookSecret>().unwrap();
+        secret
+            .parse::<shopzen_sandbox_gateway::WebhookSecret>()
+            .unwrap();
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tokio::{
     time::{Duration, timeout},
 };
 
-const ROUTES: [(&str, &str); 38] = [
+const ROUTES: [(&str, &str); 40] = [
     ("GET", "/api/v1/products"),
     ("GET", "/api/v1/products/lamp"),
     ("GET", "/api/v1/categories"),
@@ -56,6 +56,8 @@ const ROUTES: [(&str, &str); 38] = [
         "/api/v1/admin/dead-letters/019a0000-0000-7000-8000-000000000000/drop",
     ),
     ("DELETE", "/api/v1/admin/dead-letters"),
+    ("POST", "/webhooks/payments/sandbox"),
+    ("POST", "/webhooks/payments/%2e%2e"),
     ("GET", "/docs/nothing"),
     ("GET", "/schemas/nothing"),
     ("GET", "/api/v2/nothing"),

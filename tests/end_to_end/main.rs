@@ -11,3 +11,4 @@ mod import;
 mod live;
 mod staff;
 mod traces;
+mod webhooks;

@@ -14,7 +14,7 @@ use shopzen_contracts::{
         AuditAnswers, AuditDeadlines, AuditOrders, CancelOrder, GetOrder, GetProgress, ListOrders,
         OrdersProgressed, PlaceOrder,
     },
-    payments::{AuditLedger, AuditPayments},
+    payments::{AuditLedger, AuditPayments, ReceiveWebhook},
     stock::{
         AdjustStock, AuditLevels, AuditReservations, GetLevels, ImportLevels, LevelsChanged,
         ListMovements,
@@ -65,6 +65,7 @@ impl Role {
                 ListOrders::SUBJECT,
                 GetProgress::SUBJECT,
                 CancelOrder::SUBJECT,
+                ReceiveWebhook::SUBJECT,
                 GetLevels::SUBJECT,
                 AdjustStock::SUBJECT,
                 ListMovements::SUBJECT,

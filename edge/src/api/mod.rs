@@ -12,3 +12,4 @@ pub(crate) mod products;
 pub(crate) mod stock;
 pub(crate) mod stock_stream;
 pub(crate) mod timeline;
+pub(crate) mod webhooks;

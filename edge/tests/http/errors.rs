@@ -21,9 +21,12 @@ async fn a_worker_that_is_away_is_503_within_2_s_on_every_call() {
         ("content-type", "application/json"),
         ("idempotency-key", "k"),
         ("authorization", "Bearer token"),
+        ("webhook-id", "evt_1"),
+        ("webhook-timestamp", "1"),
+        ("webhook-signature", "v1,AAAA"),
     ];
     let many = format!("{{\"ids\":[\"{ID}\"]}}");
-    let calls: [(&str, String, &str); 25] = [
+    let calls: [(&str, String, &str); 26] = [
         ("GET", "/".into(), ""),
         ("GET", "/api/v1/products?q=lamp&option.color=red".into(), ""),
         ("GET", "/api/v1/products/lamp".into(), ""),
@@ -69,6 +72,7 @@ async fn a_worker_that_is_away_is_503_within_2_s_on_every_call() {
         ),
         ("POST", "/api/v1/admin/dead-letters/replay".into(), &many),
         ("POST", "/api/v1/admin/dead-letters/drop".into(), &many),
+        ("POST", "/webhooks/payments/sandbox".into(), "{}"),
     ];
     for (method, target, body) in calls {
         let began = Instant::now();
@@ -133,13 +137,13 @@ async fn a_browser_is_told_on_a_page_and_a_program_in_json() {
 }
 
 /// A NATS server that no other test knows of.
-struct OwnNats {
+pub(crate) struct OwnNats {
     server: Child,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl OwnNats {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let port = free_port().unwrap();
         let nats_server = tokio::task::spawn_blocking(|| servers().tools().nats_server.clone())
             .await
@@ -167,7 +171,7 @@ impl Drop for OwnNats {
     }
 }
 
-fn unlimited() -> Config {
+pub(crate) fn unlimited() -> Config {
     Config {
         limits: Limits {
             enabled: false,

@@ -10,3 +10,4 @@ mod limits;
 mod pages;
 mod protocol;
 mod shutdown;
+mod webhooks;

@@ -123,14 +123,16 @@ impl Shop {
             .stdout(output)
             .stderr(errors);
         match beside {
-            // It may know no failpoints.
+            // It may know no failpoints and no webhooks.
             Some(other) => {
                 command.arg("--beside").arg(other);
             }
-            None if failpoint::ARE_BUILT_IN => {
-                command.envs(FAILPOINTS.map(|(key, value)| (failpoint_variable(key), value)));
+            None => {
+                command.env("SHOPZEN_SANDBOX__WEBHOOKS", "mixed");
             }
-            None => {}
+        }
+        if beside.is_none() && failpoint::ARE_BUILT_IN {
+            command.envs(FAILPOINTS.map(|(key, value)| (failpoint_variable(key), value)));
         }
         let mut child = spawner.spawn(command, Signal::SIGTERM).await.or_fail(
             Exit::Unavailable,

@@ -197,11 +197,16 @@ pub fn of_running_shop(data: &DataDir, state: &State) -> Dict {
         settings["http"] = json!({ "listen": address(&state.url), "public_url": state.url });
         settings["ops"] = json!({ "listen": address(&state.ops_url) });
         settings["payments"]["sandbox_url"] = format!("{}/sandbox-gateway", state.ops_url).into();
+        settings["sandbox"]["webhook_url"] =
+            format!("{}/webhooks/payments/sandbox", state.url).into();
     }
     for user in NATS_USERS {
         if let Some(password) = data.find_secret(&roles::nats_secret(user)) {
             settings[user]["nats_password"] = password.into();
         }
+    }
+    if let Some(secret) = data.find_secret(roles::WEBHOOK_SECRET) {
+        settings["payments"]["webhook_secret"] = roles::webhook_secret(&secret).into();
     }
     let port = url::Url::parse(&state.postgres.url)
         .ok()

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use shopzen_chassis::{NatsLogin, Secret, failpoint::FailpointsConfig, telemetry::TelemetryConfig};
 
 use shopzen_contracts::Service;
+use shopzen_sandbox_gateway::Delivery;
 
 pub use self::load::{Dict, listening_at, load, of_running_shop};
 use crate::roles::{OPERATOR, Role};
@@ -64,6 +65,11 @@ pub struct SandboxConfig {
     pub enabled: bool,
     /// Where it keeps its books; empty: in memory.
     pub journal: PathBuf,
+    /// How well it sends webhooks: `off`, `once`, or for tests `mixed`, that is once, twice, too early,
+    /// never, and beside forged ones.
+    pub webhooks: Delivery,
+    /// Where the edge takes them, as the gateway reaches it; empty: nowhere.
+    pub webhook_url: String,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -129,6 +135,8 @@ impl Default for Config {
             sandbox: SandboxConfig {
                 enabled: true,
                 journal: PathBuf::new(),
+                webhooks: Delivery::default(),
+                webhook_url: String::new(),
             },
             postgres: PostgresConfig {
                 admin_url: Secret::default(),

@@ -46,7 +46,7 @@ use crate::{
     data_dir::DataDir,
     exit::{Exit, Failure, OrFail as _},
     host::{self, Hosted, Listeners},
-    roles::Role,
+    roles::{self, Role},
     seed,
     signals::{IMPATIENCE, Signals},
     terminal::{Terminal, seconds},
@@ -260,6 +260,8 @@ impl Shop {
             "state.json cannot be written",
             "check who owns the data folder",
         )?;
+        // Made the first time; the settings take it from its file, as those of the roles will.
+        data.secret(roles::WEBHOOK_SECRET)?;
         let config = config::load(
             config::of_running_shop(&data, &state.get()),
             config::listening_at(http, ops, args.nats_detour.as_deref()),

@@ -84,6 +84,8 @@ pub(crate) struct Tables {
     pub(crate) reservations: BTreeMap<OrderNo, ReservationRow>,
     pub(crate) payments: BTreeMap<OrderNo, PaymentRow>,
     pub(crate) attempts: BTreeMap<(OrderNo, &'static str), AttemptRow>,
+    /// By order and number.
+    pub(crate) webhooks: BTreeSet<(OrderNo, u8)>,
     pub(crate) mails: BTreeSet<(OrderNo, &'static str)>,
 }
 
@@ -119,6 +121,7 @@ pub(crate) enum Lock {
     Sku(usize),
     Key(u8),
     Attempt(OrderNo, &'static str),
+    Webhook(OrderNo, u8),
     Pending(EventId),
 }
 
@@ -132,6 +135,8 @@ pub(crate) struct CallToMake {
     pub(crate) card: Card,
     pub(crate) charge: Option<ChargeNo>,
     pub(crate) calls: i32,
+    /// None where it is asked because of a webhook.
+    pub(crate) question: Option<i32>,
 }
 
 /// An open transaction: what it has written, and what it will tell once it is committed.
@@ -228,6 +233,7 @@ impl Database {
         tables.reservations.extend(writes.reservations);
         tables.payments.extend(writes.payments);
         tables.attempts.extend(writes.attempts);
+        tables.webhooks.extend(writes.webhooks);
         tables.mails.extend(writes.mails);
         self.movements.append(&mut tx.movements);
         self.ledger.append(&mut tx.ledger);

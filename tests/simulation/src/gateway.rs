@@ -250,6 +250,8 @@ pub(crate) struct Call {
     pub(crate) life: u64,
     pub(crate) operation: Operation,
     pub(crate) errand: Errand,
+    /// None where it is asked because of a webhook.
+    pub(crate) question: Option<i32>,
     pub(crate) asks: Asks,
     pub(crate) deadline: Millis,
     /// The caller has not given up.

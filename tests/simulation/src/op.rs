@@ -24,6 +24,12 @@ pub enum Op {
         key: u8,
         agrees: bool,
     },
+    /// The gateway says by itself that something has happened to an order's money, true or not, and before
+    /// or after it answers; the same number again is the same webhook.
+    Webhook {
+        key: u8,
+        number: u8,
+    },
     Adjust {
         sku: u8,
         delta: i8,
@@ -129,6 +135,8 @@ impl Op {
 
 /// Keys that shoppers use: as many as there can be orders.
 const KEYS: u8 = 6;
+/// Webhooks about one order; so few that some come twice.
+const WEBHOOKS: u8 = 16;
 const OPERATIONS: (usize, usize) = (60, 160);
 const CARDS: [Card; 8] = [
     Card::Good,
@@ -199,7 +207,11 @@ fn wire(chance: &mut Chance, trouble: usize) -> Op {
 fn asked(chance: &mut Chance) -> Op {
     let key = chance.small(KEYS);
     let sku = chance.small(3);
-    match chance.below(20) {
+    match chance.below(26) {
+        20.. => Op::Webhook {
+            key,
+            number: chance.small(WEBHOOKS),
+        },
         0..=9 => Op::Place {
             key,
             basket: if chance.one_in(8) { key + 1 } else { key },

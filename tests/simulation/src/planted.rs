@@ -39,6 +39,10 @@ pub enum Planted {
     /// The same, and of two receipts for one place in the stream one is kept, and both take their event off the list
     /// of what is pending.
     TwoReceiptsForOnePlace,
+    /// A webhook makes what is open of its order due at once, in whichever pause it is.
+    WebhookCutsPausesShort,
+    /// An answer without news counts, whichever question it was given to.
+    AnyAnswerCounts,
     /// Something is published on a new connection before receipts and stream have been compared. It
     /// takes a lost acknowledgement and forgotten duplicates as well to do harm, and so some hundred
     /// thousand schedules: it is not among those that must be found, but kept as a reproduction.
@@ -46,7 +50,7 @@ pub enum Planted {
 }
 
 impl Planted {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::InboxOff,
         Self::PublishBeforeCommit,
         Self::PollingById,
@@ -63,5 +67,7 @@ impl Planted {
         Self::GatewayBeforeCommit,
         Self::LateReceipts,
         Self::TwoReceiptsForOnePlace,
+        Self::WebhookCutsPausesShort,
+        Self::AnyAnswerCounts,
     ];
 }

@@ -1,4 +1,4 @@
-//! What shoppers and staff ask for, and what they are told.
+//! What shoppers, staff and the gateway ask for, and what shoppers are told.
 
 use std::{collections::BTreeMap, rc::Rc};
 
@@ -24,6 +24,7 @@ pub(crate) enum Request {
     Adjust { sku: usize, delta: i64 },
     Import { sku: usize, on_hand: i64 },
     Reprice { sku: usize, price: i64 },
+    Webhook { order: OrderNo, number: u8 },
 }
 
 /// An answer to a request to place an order. Other answers nobody relies on.

@@ -203,30 +203,33 @@ impl World {
         };
         let db = &self.databases[&service];
         let order_of = |key: &u8| db.tables.keys.get(key).map(|row| row.order);
-        let lock = match &request {
+        let locks = match &request {
             Request::Place { key, .. } if !self.is(Planted::IdempotencyKeyAfterCommit) => {
-                Some(Lock::Key(*key))
+                vec![Lock::Key(*key)]
             }
-            Request::Place { .. } => None,
+            Request::Place { .. } => Vec::new(),
             Request::Cancel { key, .. } => match order_of(key) {
-                Some(order) => Some(Lock::Order(order)),
+                Some(order) => vec![Lock::Order(order)],
                 None => return true,
             },
             Request::Adjust { sku, .. } | Request::Import { sku, .. }
                 if !self.is(Planted::ReadThenWriteStock) =>
             {
-                Some(Lock::Sku(*sku))
+                vec![Lock::Sku(*sku)]
             }
-            Request::Adjust { .. } | Request::Import { .. } => None,
-            Request::Reprice { sku, .. } => Some(Lock::Sku(*sku)),
+            Request::Adjust { .. } | Request::Import { .. } => Vec::new(),
+            Request::Reprice { sku, .. } => vec![Lock::Sku(*sku)],
+            Request::Webhook { order, number } => {
+                payments::webhook_locks(*order, *number, self.env.planted)
+            }
         };
-        if lock.is_some_and(|lock| self.is_locked(service, lock)) {
+        if locks.iter().any(|lock| self.is_locked(service, *lock)) {
             let waiting = self.requests.entry(service).or_default();
             waiting.push_back(request);
             return false;
         }
         let mut tx = Tx::at(self.env.now);
-        tx.locks.extend(lock);
+        tx.locks.extend(locks);
         self.env.clock_offset = self.replicas[index].clock_offset;
         let handled = match &request {
             Request::Place { key, basket } => {
@@ -253,6 +256,9 @@ impl World {
             Request::Reprice { sku, price } => {
                 reprice(&mut tx, db, *sku, *price);
                 Ok(())
+            }
+            Request::Webhook { order, number } => {
+                payments::on_webhook(&mut tx, db, (*order, *number), self.env.planted)
             }
         };
         self.open(index, tx, handled);

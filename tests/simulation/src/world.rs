@@ -155,6 +155,12 @@ impl World {
                     self.gateway.act(order, agrees);
                 }
             }
+            Op::Webhook { key, number } => {
+                if let Some(row) = self.db(Service::Orders).tables.keys.get(&key) {
+                    let order = row.order;
+                    self.request(Service::Payments, Request::Webhook { order, number });
+                }
+            }
             Op::Adjust { sku, delta } => {
                 let (sku, delta) = (usize::from(sku) % SKUS, i64::from(delta));
                 self.request(Service::Stock, Request::Adjust { sku, delta });
@@ -301,6 +307,7 @@ impl World {
                 charge: call.charge,
             },
             errand: call.errand,
+            question: call.question,
             asks,
             deadline: opened_at + CALL_TIMEOUT,
             is_awaited: true,
@@ -328,6 +335,7 @@ impl World {
             replica.answers.push(Answered {
                 order: call.operation.order,
                 kind: call.operation.kind,
+                question: call.question,
                 answer,
             });
         }

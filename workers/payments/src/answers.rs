@@ -1,9 +1,11 @@
 //! What gateways answer, and what is still to be answered.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 use shopzen_chassis::{Cause, Cx, Failure};
 use shopzen_contracts::OrderId;
+use tokio::sync::OwnedSemaphorePermit;
+use uuid::Uuid;
 
 use crate::{
     Payments, attempt,
@@ -11,7 +13,7 @@ use crate::{
     calls::{Answered, Errand},
     domain::{Input, State},
     gateway::Answer,
-    store::{self, Settled},
+    store::{self, AttemptToAsk, Settled},
 };
 
 /// Attempts that one round of the sweep looks at.
@@ -34,16 +36,23 @@ pub(crate) async fn record(
         open.insert((order_id, attempt.kind.as_str()), attempt);
     }
     let mut batch = Batch::of(payments, rows);
+    // Of several answers about one attempt the one with news is heard.
+    let (news, others): (Vec<_>, Vec<_>) = answers.iter().partition(|a| a.answer.is_news());
     for Answered {
         order_id,
         kind,
+        question,
         answer,
-    } in answers
+    } in news.into_iter().chain(others)
     {
-        // Settled before, by another answer to the same question. What is settled stays so.
-        let Some(attempt) = open.remove(&(*order_id, kind.as_str())) else {
+        // Settled before, by another answer. What is settled stays so.
+        let Entry::Occupied(attempt) = open.entry((*order_id, kind.as_str())) else {
             continue;
         };
+        if !attempt::counts(answer, *question, attempt.get().calls) {
+            continue;
+        }
+        let attempt = attempt.remove();
         let cause = Cause::kept(attempt.cause_id, &attempt.trace_parent);
         let payment = batch.get_mut(*order_id);
         let verdict = attempt.state.on(answer, payment.state);
@@ -107,16 +116,54 @@ pub(crate) async fn look_again(cx: &mut Cx, payments: &Payments) -> Result<bool,
     for attempt in due {
         let Some(place) = places.split(1) else { break };
         let errand = errand(attempt.state, &attempt.payment, attempt.may_be_sent);
-        let mut operation =
-            attempt
-                .payment
-                .operation(attempt.order_id, attempt.kind, attempt.amount)?;
-        if errand == Errand::LookAtCharge {
-            operation.charge = attempt.payment.charge;
-        }
-        calls.call_after_commit(cx, operation, errand, Some(place));
+        let question = Some(attempt.calls);
+        ask(cx, payments, attempt, errand, question, place)?;
     }
     Ok(more)
+}
+
+/// Asks gateways at once about what is open of these orders, because somebody says that there is news.
+///
+/// The questions that are asked in their time go on as if nothing had been said: this one sends nothing,
+/// is not counted, and makes no pause shorter, for in a pause a call may still be on its way. Where no
+/// place is free, or this process dies, it is not asked.
+pub(crate) async fn ask_on_hint(
+    cx: &mut Cx,
+    payments: &Payments,
+    order_ids: &[Uuid],
+) -> Result<(), Failure> {
+    let open = store::find_open_attempts(cx.db(), order_ids).await?;
+    let wanted = u32::try_from(open.len()).unwrap_or(u32::MAX);
+    let Some(mut places) = payments.calls.free_places(wanted) else {
+        return Ok(());
+    };
+    for attempt in open {
+        let Some(place) = places.split(1) else { break };
+        let errand = errand(attempt.state, &attempt.payment, false);
+        ask(cx, payments, attempt, errand, None, place)?;
+    }
+    Ok(())
+}
+
+fn ask(
+    cx: &mut Cx,
+    payments: &Payments,
+    attempt: AttemptToAsk,
+    errand: Errand,
+    question: Option<i32>,
+    place: OwnedSemaphorePermit,
+) -> Result<(), Failure> {
+    let mut operation =
+        attempt
+            .payment
+            .operation(attempt.order_id, attempt.kind, attempt.amount)?;
+    if errand == Errand::LookAtCharge {
+        operation.charge = attempt.payment.charge;
+    }
+    payments
+        .calls
+        .call_after_commit(cx, operation, errand, question, Some(place));
+    Ok(())
 }
 
 fn errand(attempt: attempt::State, payment: &Payment, may_be_sent: bool) -> Errand {

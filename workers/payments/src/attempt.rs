@@ -45,6 +45,18 @@ const BACKOFF_LONGEST: Duration = Duration::from_secs(10);
 /// gateway that was stopped for a moment.
 const ON_ITS_WAY_MAX: Duration = Duration::from_secs(2);
 
+/// The number of the call that an attempt begins with; each further question has the next one.
+pub const FIRST_CALL: i32 = 1;
+
+/// Whether an answer counts, that was given to this question, where `calls` have been asked.
+///
+/// Answers come in any order. One without news counts only if nothing was asked since: else two that were
+/// given side by side would look like one thing said twice, with a silence in between. The same for what
+/// was asked on a hint, in the midst of such a silence: it has no number, and can bring nothing but news.
+pub fn counts(answer: &Answer, question: Option<i32>, calls: i32) -> bool {
+    answer.is_news() || question == Some(calls)
+}
+
 impl LookAgain {
     /// The pause after the `calls`th call, each of which takes at most `call_timeout`.
     pub fn pause(self, calls: i32, call_timeout: Duration) -> Duration {
@@ -182,6 +194,46 @@ mod tests {
         // Whatever is heard in between starts the silence anew.
         let between = first.state.on(&Answer::Unknown(String::new()), UNWANTED);
         assert_eq!(between.state, State::Unknown);
+    }
+
+    #[test]
+    fn news_counts_whenever_it_comes_and_silence_only_after_the_last_question() {
+        let charge = || "ch".to_owned();
+        let news = [
+            Answer::Authorised { charge: charge() },
+            Answer::ActionRequired {
+                charge: charge(),
+                url: String::new(),
+            },
+            Answer::Declined {
+                code: String::new(),
+            },
+            Answer::Captured,
+            Answer::CaptureFailed {
+                code: String::new(),
+            },
+            Answer::Voided,
+            Answer::Refunded,
+        ];
+        let none = [
+            Answer::NeverReceived,
+            Answer::Unknown(String::new()),
+            Answer::NotSent(String::new()),
+            Answer::Processing,
+            Answer::Wrong(String::new()),
+        ];
+        for (question, is_last) in [(Some(3), true), (Some(2), false), (None, false)] {
+            for answer in &news {
+                assert!(counts(answer, question, 3), "{answer:?} to {question:?}");
+            }
+            for answer in &none {
+                assert_eq!(
+                    counts(answer, question, 3),
+                    is_last,
+                    "{answer:?} to {question:?}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use shopzen_contracts::{
 use uuid::Uuid;
 
 use crate::{
-    Payments,
+    Payments, attempt,
     calls::Errand,
     domain::{Effect, Fact, Illegal, Input, Kind, Movement, State},
     gateway::Operation,
@@ -224,7 +224,8 @@ impl<'p> Batch<'p> {
             .terms
             .as_ref()
             .map(|terms| &terms.gateway);
-        let is_unknown = kind == Kind::Authorise && !gateway.is_some_and(|name| calls.knows(name));
+        let is_unknown = kind == Kind::Authorise
+            && !gateway.is_some_and(|name| calls.find_gateway(name).is_some());
         is_unknown.then(|| Input::Declined("unknown_gateway".to_owned()))
     }
 
@@ -247,7 +248,8 @@ impl<'p> Batch<'p> {
         } in self.attempts
         {
             let operation = self.rows[&order_id.0].operation(order_id, kind, amount)?;
-            calls.call_after_commit(cx, operation, Errand::Perform, None);
+            let question = Some(attempt::FIRST_CALL);
+            calls.call_after_commit(cx, operation, Errand::Perform, question, None);
         }
         Ok(())
     }

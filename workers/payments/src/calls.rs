@@ -49,6 +49,9 @@ pub(crate) enum Errand {
 pub(crate) struct Answered {
     pub(crate) order_id: OrderId,
     pub(crate) kind: Kind,
+    /// Which question about the attempt it answers, as the row counts them; None where it was asked on a
+    /// hint.
+    pub(crate) question: Option<i32>,
     pub(crate) answer: Answer,
 }
 
@@ -70,8 +73,8 @@ impl Calls {
         }
     }
 
-    pub(crate) fn knows(&self, gateway: &str) -> bool {
-        self.gateways.find(gateway).is_some()
+    pub(crate) fn find_gateway(&self, name: &str) -> Option<&dyn Gateway> {
+        self.gateways.find(name)
     }
 
     /// How long one call may take, all in all.
@@ -102,6 +105,7 @@ impl Calls {
         cx: &mut Cx,
         operation: Operation,
         errand: Errand,
+        question: Option<i32>,
         place: Option<OwnedSemaphorePermit>,
     ) {
         let calls = Arc::clone(self);
@@ -113,6 +117,7 @@ impl Calls {
             let answered = Answered {
                 order_id: operation.order_id,
                 kind: operation.kind,
+                question,
                 answer,
             };
             // Where the worker is stopping, a sweep of the next start will ask again.

@@ -5,7 +5,8 @@ mod sandbox;
 use std::{collections::BTreeMap, fmt};
 
 use futures::future::BoxFuture;
-use shopzen_contracts::{Money, OrderId};
+use jiff::Timestamp;
+use shopzen_contracts::{Money, OrderId, Problem, payments::ReceiveWebhook};
 
 use crate::{Config, domain::Kind};
 use sandbox::Sandbox;
@@ -25,6 +26,9 @@ pub(crate) trait Gateway: Send + Sync {
     /// Asks how the order's money stands, and what that says of an operation:
     /// [`Answer::NeverReceived`] where it says nothing.
     fn look_at_charge<'a>(&'a self, operation: &'a Operation) -> BoxFuture<'a, Answer>;
+
+    /// Which order a webhook is about, where it is the gateway's own and was sent just now.
+    fn read_webhook(&self, webhook: &ReceiveWebhook, now: Timestamp) -> Result<OrderId, Problem>;
 }
 
 /// One operation, the same each time it is asked for.
@@ -101,6 +105,24 @@ impl Answer {
         }
     }
 
+    /// Whether it says how the operation stands: then it is true whenever it was said.
+    pub(crate) const fn is_news(&self) -> bool {
+        match self {
+            Self::Authorised { .. }
+            | Self::ActionRequired { .. }
+            | Self::Declined { .. }
+            | Self::Captured
+            | Self::CaptureFailed { .. }
+            | Self::Voided
+            | Self::Refunded => true,
+            Self::NotSent(_)
+            | Self::Processing
+            | Self::NeverReceived
+            | Self::Unknown(_)
+            | Self::Wrong(_) => false,
+        }
+    }
+
     /// The gateway's name for the money, where this says it.
     pub(crate) fn charge(&self) -> Option<&str> {
         match self {
@@ -117,7 +139,11 @@ impl Gateways {
     pub(crate) fn new(config: &Config) -> Self {
         let mut gateways: BTreeMap<_, Box<dyn Gateway>> = BTreeMap::new();
         if let Some(url) = config.sandbox_url.get() {
-            let sandbox = Sandbox::new(url, config.gateway_connections_max);
+            let sandbox = Sandbox::new(
+                url,
+                config.gateway_connections_max,
+                config.webhook_secret.clone(),
+            );
             gateways.insert("sandbox", Box::new(sandbox));
         }
         Self(gateways)

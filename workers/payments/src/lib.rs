@@ -10,12 +10,14 @@ mod answers;
 pub mod attempt;
 mod batch;
 mod calls;
+mod commands;
 mod config;
 pub mod domain;
 mod events;
 mod gateway;
 mod queries;
 mod store;
+mod webhook;
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,11 +25,11 @@ use shopzen_chassis::{Kinds, Worker, queue};
 use shopzen_contracts::{
     Service,
     orders::{OrderCancelled, OrderConfirmed, OrderPlaced, OrderRejected},
-    payments::{AuditLedger, AuditPayments},
+    payments::{AuditLedger, AuditPayments, ReceiveWebhook},
     stock::StockReserved,
 };
 
-pub use config::{Config, ConfigError, SandboxUrl};
+pub use config::{Config, ConfigError, SandboxUrl, WebhookSecret};
 
 use calls::{Answered, Calls};
 use tokio::sync::Mutex;
@@ -67,6 +69,7 @@ pub fn worker(config: &Config) -> Worker<Payments> {
             .in_passing::<OrderCancelled>(),
         events::advance,
     )
+    .on_commands::<ReceiveWebhook, _>(commands::receive_webhook)
     .answer::<AuditPayments, _>(queries::audit)
     .answer::<AuditLedger, _>(queries::audit_ledger)
     .drain(received, Answered::is_urgent, answers::record)
@@ -74,5 +77,10 @@ pub fn worker(config: &Config) -> Worker<Payments> {
         "look again at attempts",
         LOOK_AGAIN_EVERY,
         answers::look_again,
+    )
+    .every(
+        "forget old webhooks",
+        commands::FORGET_EVERY,
+        commands::forget_webhooks,
     )
 }

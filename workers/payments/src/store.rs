@@ -15,6 +15,7 @@ use uuid::Uuid;
 use crate::{
     attempt,
     batch::{Booking, NewAttempt, Payment, Standing, Terms},
+    commands::Webhook,
     domain::{Kind, State},
 };
 
@@ -327,15 +328,36 @@ pub(crate) async fn stop_asking(db: &mut PgConnection, order_ids: &[Uuid]) -> Re
     Ok(())
 }
 
-/// An attempt whose time has come, with what is known of its payment.
-pub(crate) struct DueAttempt {
+/// An attempt that a gateway is to be asked about, with what is known of its payment.
+pub(crate) struct AttemptToAsk {
     pub(crate) order_id: OrderId,
     pub(crate) kind: Kind,
     pub(crate) amount: Money,
     pub(crate) state: attempt::State,
+    /// The last of them is the one that is to be made now, where it is one of those that are counted.
+    pub(crate) calls: i32,
     /// Whether the gateway is sure to know its key.
     pub(crate) may_be_sent: bool,
     pub(crate) payment: Payment,
+}
+
+impl FromRow<'_, PgRow> for AttemptToAsk {
+    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
+        let payment = Payment::from_row(row)?;
+        let terms = payment
+            .terms
+            .as_ref()
+            .ok_or_else(|| unknown("payments.currency", ""))?;
+        Ok(Self {
+            order_id: OrderId(row.try_get("order_id")?),
+            kind: kind_of(row)?,
+            amount: Money::new(row.try_get("asked_minor")?, terms.amount.currency),
+            state: attempt_state_of(row)?,
+            calls: row.try_get("calls")?,
+            may_be_sent: row.try_get("may_be_sent")?,
+            payment,
+        })
+    }
 }
 
 /// Takes attempts whose time has come; nobody else takes them within `lease`.
@@ -343,8 +365,8 @@ pub(crate) async fn claim_due(
     db: &mut PgConnection,
     attempts_max: usize,
     lease: Duration,
-) -> Result<Vec<DueAttempt>, Failure> {
-    let rows = sqlx::query(
+) -> Result<Vec<AttemptToAsk>, Failure> {
+    let attempts = sqlx::query_as(
         "
         WITH due AS MATERIALIZED (
             SELECT order_id, kind FROM payment_attempts
@@ -358,7 +380,7 @@ pub(crate) async fn claim_due(
         FROM due JOIN payments AS payment ON payment.order_id = due.order_id
         WHERE attempt.order_id = due.order_id AND attempt.kind = due.kind
         RETURNING attempt.order_id, attempt.kind, attempt.state, attempt.amount_minor AS asked_minor,
-            attempt.created_at > now() - make_interval(hours => $3) AS may_be_sent,
+            calls, attempt.created_at > now() - make_interval(hours => $3) AS may_be_sent,
             payment.state AS payment_state, payment.amount_minor, currency, gateway, token, charge
         ",
     )
@@ -367,23 +389,84 @@ pub(crate) async fn claim_due(
     .bind(RESEND_HOURS_MAX)
     .fetch_all(db)
     .await?;
+    Ok(attempts)
+}
+
+/// The attempts of these orders that are not settled, none of them locked and none to be sent.
+pub(crate) async fn find_open_attempts(
+    db: &mut PgConnection,
+    order_ids: &[Uuid],
+) -> Result<Vec<AttemptToAsk>, Failure> {
+    if order_ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    // As in `lock_open_attempts`, the planner is not to see the index of open attempts.
+    let attempts = sqlx::query_as(
+        "
+        SELECT attempt.order_id, attempt.kind, attempt.state, attempt.amount_minor AS asked_minor, calls,
+            false AS may_be_sent, payment.state AS payment_state, payment.amount_minor, currency, gateway,
+            token, charge
+        FROM payment_attempts AS attempt JOIN payments AS payment ON payment.order_id = attempt.order_id
+        WHERE attempt.order_id = ANY($1) AND (attempt.next_at IS NULL) IS FALSE
+        ",
+    )
+    .bind(order_ids)
+    .fetch_all(db)
+    .await?;
+    Ok(attempts)
+}
+
+/// Stores webhooks, and says which are new, by gateway and event, and what they are about.
+pub(crate) async fn insert_webhooks(
+    db: &mut PgConnection,
+    webhooks: &[&Webhook<'_>],
+) -> Result<BTreeMap<(String, String), OrderId>, Failure> {
+    if webhooks.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let rows = sqlx::query(
+        "
+        INSERT INTO webhooks (gateway, event_id, order_id)
+        SELECT * FROM unnest($1::text[], $2::text[], $3::uuid[]) AS row (gateway, event_id, order_id)
+        ORDER BY gateway, event_id
+        ON CONFLICT (gateway, event_id) DO NOTHING
+        RETURNING gateway, event_id, order_id
+        ",
+    )
+    .bind(webhooks.iter().map(|w| w.gateway).collect::<Vec<_>>())
+    .bind(webhooks.iter().map(|w| w.event_id).collect::<Vec<_>>())
+    .bind(webhooks.iter().map(|w| w.order_id.0).collect::<Vec<_>>())
+    .fetch_all(db)
+    .await?;
     rows.iter()
         .map(|row| {
-            let payment = Payment::from_row(row)?;
-            let terms = payment
-                .terms
-                .as_ref()
-                .ok_or_else(|| unknown("payments.currency", ""))?;
-            Ok(DueAttempt {
-                order_id: OrderId(row.try_get("order_id")?),
-                kind: kind_of(row)?,
-                amount: Money::new(row.try_get("asked_minor")?, terms.amount.currency),
-                state: attempt_state_of(row)?,
-                may_be_sent: row.try_get("may_be_sent")?,
-                payment,
-            })
+            let name = (row.try_get("gateway")?, row.try_get("event_id")?);
+            Ok((name, OrderId(row.try_get("order_id")?)))
         })
         .collect()
+}
+
+/// Forgets webhooks that are older, at most so many, and says how many there were.
+pub(crate) async fn delete_old_webhooks(
+    db: &mut PgConnection,
+    days: i32,
+    deleted_max: i64,
+) -> Result<u64, Failure> {
+    let deleted = sqlx::query(
+        "
+        DELETE FROM webhooks WHERE (gateway, event_id) IN (
+            SELECT gateway, event_id FROM webhooks
+            WHERE received_at < now() - make_interval(days => $1)
+            ORDER BY received_at
+            LIMIT $2
+        )
+        ",
+    )
+    .bind(days)
+    .bind(deleted_max)
+    .execute(db)
+    .await?;
+    Ok(deleted.rows_affected())
 }
 
 /// For `$n * interval '1 millisecond'`.

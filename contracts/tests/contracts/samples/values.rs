@@ -23,6 +23,7 @@ use shopzen_contracts::{
     payments::{
         PaymentActionRequired, PaymentAuthorised, PaymentCaptureFailed, PaymentCaptured,
         PaymentDeclined, PaymentRefunded, PaymentStatus, PaymentUnknown, PaymentVoided,
+        ReceiveWebhook, StoredWebhook,
     },
     stock::{
         AdjustStock, Availability, FeedLevel, GetLevels, ImportLevels, ImportedLevels, Level,
@@ -311,6 +312,16 @@ fn stock(samples: &mut Samples) {
 
 fn payments(samples: &mut Samples) {
     let (order_id, amount) = (order_id(), euro(5_498));
+    samples.command(
+        &ReceiveWebhook {
+            gateway: "sandbox".to_owned(),
+            id: "evt_019aab0000007000800000000000000c".to_owned(),
+            timestamp: "1795348800".to_owned(),
+            signature: "v1,7Y3gJc0tY5K5CB3wyNIxk5Yz0HWGvjuhXgqgYDf2v4o=".to_owned(),
+            body: format!(r#"{{"type":"charge.authorised","data":{{"order_id":"{order_id}"}}}}"#),
+        },
+        &StoredWebhook { repeated: false },
+    );
     samples.event(&PaymentAuthorised { order_id, amount });
     samples.event(&PaymentDeclined {
         order_id,

@@ -28,7 +28,7 @@ pub(crate) async fn submit(
     id: ChargeId,
     Fields(AuthenticationBody { result }): Fields<AuthenticationBody>,
 ) -> Result<Response, Response> {
-    match gateway.authenticate(id, result) {
+    match gateway.authenticate(id, result).await {
         Ok(charge) => Ok(page(&charge)),
         Err(Failure::Refused(Refusal::InvalidState { .. })) => show(State(gateway), id)
             .await

@@ -82,7 +82,7 @@ pub(crate) async fn capture(
     Body(AmountBody { amount_minor }): Body<AmountBody>,
 ) -> Response {
     answer(
-        gateway.step(key, id, Step::Capture { amount_minor }),
+        gateway.step(key, id, Step::Capture { amount_minor }).await,
         &origin,
     )
 }
@@ -94,7 +94,7 @@ pub(crate) async fn void(
     IdempotencyKey(key): IdempotencyKey,
     Body(EmptyBody {}): Body<EmptyBody>,
 ) -> Response {
-    answer(gateway.step(key, id, Step::Void), &origin)
+    answer(gateway.step(key, id, Step::Void).await, &origin)
 }
 
 pub(crate) async fn refund(
@@ -105,7 +105,7 @@ pub(crate) async fn refund(
     Body(AmountBody { amount_minor }): Body<AmountBody>,
 ) -> Response {
     answer(
-        gateway.step(key, id, Step::Refund { amount_minor }),
+        gateway.step(key, id, Step::Refund { amount_minor }).await,
         &origin,
     )
 }
@@ -122,7 +122,7 @@ pub(crate) async fn authenticate(
     id: ChargeId,
     Body(AuthenticationBody { result }): Body<AuthenticationBody>,
 ) -> Result<Response, Failure> {
-    let charge = gateway.authenticate(id, result)?;
+    let charge = gateway.authenticate(id, result).await?;
     Ok(Json(ChargeView::new(&charge, &origin)).into_response())
 }
 
@@ -191,7 +191,7 @@ pub(crate) async fn show_operation(
         "status": status(&done).as_u16(),
         "charge": ChargeView::new(&done.charge, &origin),
     });
-    if capture_failed(&done) {
+    if done.capture_failed() {
         view["error"] = json!(Problem::capture_failed().error());
     }
     Ok(Json(view).into_response())
@@ -271,11 +271,11 @@ impl ChargeView {
 }
 
 fn answer(result: Result<Answer, Failure>, origin: &Origin) -> Response {
-    let Answer { done, replayed } = match result {
+    let Answer { done, replayed, .. } = match result {
         Ok(answer) => answer,
         Err(failure) => return failure.into_response(),
     };
-    let mut response = if capture_failed(&done) {
+    let mut response = if done.capture_failed() {
         Problem::capture_failed().into_response()
     } else {
         (status(&done), Json(ChargeView::new(&done.charge, origin))).into_response()
@@ -293,13 +293,7 @@ fn status(done: &Done) -> StatusCode {
     match (done.step, done.charge.standing.status) {
         (None, Status::Declined) => StatusCode::PAYMENT_REQUIRED,
         (None, _) => StatusCode::CREATED,
-        (Some(_), _) if capture_failed(done) => StatusCode::PAYMENT_REQUIRED,
+        (Some(_), _) if done.capture_failed() => StatusCode::PAYMENT_REQUIRED,
         (Some(_), _) => StatusCode::OK,
     }
-}
-
-/// The bank refused a capture where it leaves the charge as it was.
-fn capture_failed(done: &Done) -> bool {
-    matches!(done.step, Some(Step::Capture { .. }))
-        && done.charge.standing.status == Status::Authorised
 }

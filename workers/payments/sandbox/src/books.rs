@@ -60,6 +60,12 @@ impl Done {
             _ => false,
         }
     }
+
+    /// The bank refused a capture where it leaves the charge as it was.
+    pub(crate) fn capture_failed(&self) -> bool {
+        matches!(self.step, Some(Step::Capture { .. }))
+            && self.charge.standing.status == Status::Authorised
+    }
 }
 
 /// All charges and what became of all keys, each in the order in which they came in. They are kept

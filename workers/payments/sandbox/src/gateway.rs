@@ -15,6 +15,7 @@ use crate::journal::Journal;
 use crate::tokens::Line;
 use crate::totals::Totals;
 use crate::values::{ChargeId, Currency, Key};
+use crate::webhooks::{Announcer, Early, Webhooks};
 
 /// How many slow charges may be at work at a time.
 const IN_PROGRESS_MAX: usize = 10_000;
@@ -71,6 +72,7 @@ impl Gateway {
         let desk = Desk {
             books,
             journal,
+            announcer: None,
             in_progress: HashMap::new(),
             failed_once: HashSet::new(),
         };
@@ -87,37 +89,48 @@ impl Gateway {
         self
     }
 
+    /// The same gateway, which also tells the shop of everything that happens from now on, until its
+    /// last clone is gone.
+    ///
+    /// # Panics
+    /// Outside a Tokio runtime, unless nothing is to be sent.
+    #[must_use]
+    pub fn with_webhooks(self, webhooks: Webhooks) -> Self {
+        self.desk().announcer = Announcer::start(webhooks);
+        self
+    }
+
     pub(crate) async fn open_charge(&self, key: Key, new: NewCharge) -> Result<Answer, Failure> {
         let request = Request::Open(new);
-        match new.token.line() {
-            Line::Prompt => self.desk().perform(key, request),
-            Line::Slow => self.perform_slowly(key, request).await,
+        let answer = match new.token.line() {
+            Line::Prompt => self.desk().perform(key, request)?,
+            Line::Slow => self.perform_slowly(key, request).await?,
             Line::FirstAnswerLost => {
                 let answer = self.desk().perform(key, request)?;
-                if answer.replayed {
-                    Ok(answer)
-                } else {
-                    self.never_answer().await
+                if !answer.replayed {
+                    return self.never_answer().await;
                 }
+                answer
             }
-            Line::RequestLost => self.never_answer().await,
-            Line::FirstFails => self.desk().perform_at_second_try(key, request),
-        }
+            Line::RequestLost => return self.never_answer().await,
+            Line::FirstFails => self.desk().perform_at_second_try(key, request)?,
+        };
+        Ok(answer.behind_its_webhook().await)
     }
 
-    pub(crate) fn step(&self, key: Key, id: ChargeId, step: Step) -> Result<Answer, Failure> {
-        self.desk().perform(key, Request::Step(id, step))
+    pub(crate) async fn step(&self, key: Key, id: ChargeId, step: Step) -> Result<Answer, Failure> {
+        let answer = self.desk().perform(key, Request::Step(id, step))?;
+        Ok(answer.behind_its_webhook().await)
     }
 
-    pub(crate) fn authenticate(
+    pub(crate) async fn authenticate(
         &self,
         id: ChargeId,
         result: Authentication,
     ) -> Result<Charge, Failure> {
-        let done = self
-            .desk()
-            .enter(None, Request::Step(id, Step::Authenticate { result }))?;
-        Ok(done.charge)
+        let request = Request::Step(id, Step::Authenticate { result });
+        let answer = self.desk().enter(None, request)?;
+        Ok(answer.behind_its_webhook().await.done.charge)
     }
 
     pub(crate) fn operation(&self, key: &Key) -> Option<Operation> {
@@ -185,11 +198,22 @@ impl Gateway {
 }
 
 /// A finished request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) done: Done,
     /// It had been finished before.
     pub(crate) replayed: bool,
+    early: Option<Early>,
+}
+
+impl Answer {
+    /// Held back where the webhook is to come first.
+    async fn behind_its_webhook(mut self) -> Self {
+        if let Some(early) = self.early.take() {
+            early.tried().await;
+        }
+        self
+    }
 }
 
 /// What became of a key.
@@ -223,6 +247,7 @@ pub(crate) enum Failure {
 struct Desk {
     books: Books,
     journal: Option<Journal>,
+    announcer: Option<Announcer>,
     in_progress: HashMap<Key, Request>,
     failed_once: HashSet<Key>,
 }
@@ -232,11 +257,7 @@ impl Desk {
         if let Some(earlier) = self.earlier(&key, &request)? {
             return Ok(earlier);
         }
-        let done = self.enter(Some(key), request)?;
-        Ok(Answer {
-            done,
-            replayed: false,
-        })
+        self.enter(Some(key), request)
     }
 
     fn perform_at_second_try(&mut self, key: Key, request: Request) -> Result<Answer, Failure> {
@@ -268,12 +289,13 @@ impl Desk {
             Some(done) if done.answers(request) => Ok(Some(Answer {
                 done,
                 replayed: true,
+                early: None,
             })),
             Some(_) => Err(Failure::KeyReused),
         }
     }
 
-    fn enter(&mut self, key: Option<Key>, request: Request) -> Result<Done, Failure> {
+    fn enter(&mut self, key: Option<Key>, request: Request) -> Result<Answer, Failure> {
         let (charge_id, effect) = match request {
             Request::Open(new) => (new_charge_id(), Effect::Open(new)),
             Request::Step(id, step) => (id, Effect::Step(step)),
@@ -285,7 +307,7 @@ impl Desk {
             effect,
         };
         let journal = &mut self.journal;
-        self.books.enter(&entry, |entry| {
+        let done = self.books.enter(&entry, |entry| {
             journal
                 .as_mut()
                 .map_or(Ok(()), |journal| journal.append(entry))
@@ -293,6 +315,12 @@ impl Desk {
                     tracing::error!(%error, "the sandbox gateway's journal cannot be written");
                     Failure::Journal(error)
                 })
+        })?;
+        let announcer = self.announcer.as_mut();
+        Ok(Answer {
+            done,
+            replayed: false,
+            early: announcer.and_then(|announcer| announcer.tell(entry.at, &done)),
         })
     }
 }
@@ -301,7 +329,7 @@ impl Desk {
     clippy::disallowed_methods,
     reason = "the outside world has a clock of its own"
 )]
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Timestamp::now()
 }
 

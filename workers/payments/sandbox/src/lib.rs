@@ -20,6 +20,11 @@
 //! while the first is at work, 409 `in_progress`. What is kept under a key is what reached the bank:
 //! answers 200, 201 and 402. Other refusals changed nothing, and the key may be used again.
 //!
+//! Where it is told to ([`Gateway::with_webhooks`]), it also says by itself what happened: a `POST` of
+//! `{"id","type","created_at","data":{"charge_id","order_id"}}` for every effect, signed as Standard
+//! Webhooks has it. The types are `charge.authorised`, `charge.declined`, `charge.requires_action`,
+//! `charge.captured`, `charge.capture_failed`, `charge.voided` and `charge.refunded`.
+//!
 //! An error is `{"error":{"code","message"}}`. `tokens.rs` lists the test tokens.
 
 mod action;
@@ -34,12 +39,14 @@ mod problem;
 mod tokens;
 mod totals;
 mod values;
+mod webhooks;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 
 pub use gateway::{Delays, Gateway};
+pub use webhooks::{Delivery, InvalidSecret, InvalidUrl, WebhookSecret, Webhooks, sign};
 
 /// Where all routes live.
 const PREFIX: &str = "/sandbox-gateway";

@@ -17,11 +17,13 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use shopzen_contracts::{OrderId, Problem, payments::ReceiveWebhook};
 use uuid::Uuid;
 
 use super::{Answer, Gateway, Operation};
-use crate::domain::Kind;
+use crate::{WebhookSecret, domain::Kind, webhook};
 
 /// The largest answer that is read.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -37,11 +39,12 @@ pub(super) struct Sandbox {
     /// Ends in `/v1`.
     base: String,
     charges: Uri,
+    webhook_secret: WebhookSecret,
 }
 
 impl Sandbox {
     /// `url` was checked to be an address without a slash at its end.
-    pub(super) fn new(url: &str, connections_max: u32) -> Self {
+    pub(super) fn new(url: &str, connections_max: u32, webhook_secret: WebhookSecret) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
@@ -58,6 +61,7 @@ impl Sandbox {
             client,
             base,
             charges,
+            webhook_secret,
         }
     }
 
@@ -195,6 +199,24 @@ impl Gateway for Sandbox {
     fn look_at_charge<'a>(&'a self, operation: &'a Operation) -> BoxFuture<'a, Answer> {
         self.ask_for_charge(operation).map(either).boxed()
     }
+
+    fn read_webhook(&self, webhook: &ReceiveWebhook, now: Timestamp) -> Result<OrderId, Problem> {
+        webhook::verify(&self.webhook_secret, webhook, now)?;
+        let event: WebhookBody =
+            serde_json::from_str(&webhook.body).map_err(|error| webhook::unreadable(&error))?;
+        Ok(OrderId(event.data.order_id))
+    }
+}
+
+/// Of a webhook only what it is about.
+#[derive(Deserialize)]
+struct WebhookBody {
+    data: WebhookData,
+}
+
+#[derive(Deserialize)]
+struct WebhookData {
+    order_id: Uuid,
 }
 
 /// Inside, what cuts a conversation short is an `Err`; outside it is an answer like any other.

@@ -32,6 +32,9 @@ pub(crate) const TOTAL: Money = Money::new(5_498, Currency::EUR);
 /// Much shorter than in production, and longer than any answer the sandbox means to give.
 pub(crate) const GATEWAY_TIMEOUT_MS: u32 = 400;
 
+/// Anybody may know it: it is for tests.
+pub(crate) const WEBHOOK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
 /// Delays of the sandbox that outlast our patience.
 pub(crate) fn delays() -> Delays {
     Delays {
@@ -125,7 +128,13 @@ impl Shop {
     }
 
     pub(crate) async fn open_for_business(&self) -> Running {
-        Running::start(self.config.clone()).await
+        let together = RUNNING.read().await;
+        Running::start(self.config.clone(), Some(together)).await
+    }
+
+    /// For who is alone, having locked [`RUNNING`]: what is asked of payments is asked of this worker.
+    pub(crate) async fn open_alone(&self) -> Running {
+        Running::start(self.config.clone(), None).await
     }
 
     /// Runs a worker until it has brought a payment so far.
@@ -189,6 +198,7 @@ pub(crate) fn config(gateway_url: &str) -> Config {
     Config {
         database_url: Secret::new(servers().database_url()),
         sandbox_url: gateway_url.parse().expect("it is an address"),
+        webhook_secret: WEBHOOK_SECRET.parse().expect("it is a secret"),
         gateway_timeout_ms: GATEWAY_TIMEOUT_MS,
         ..Config::default()
     }
@@ -200,19 +210,19 @@ pub(crate) async fn harness(config: &Config) -> Harness<Payments> {
         .expect("the worker starts")
 }
 
-/// Running workers take their events from one durable consumer, so who publishes events is alone.
+/// Running workers take their events from one durable consumer and answer on the same subjects, so who
+/// publishes events or asks is alone.
 pub(crate) static RUNNING: RwLock<()> = RwLock::const_new(());
 
 /// A worker that runs until it is stopped.
 pub(crate) struct Running {
     process: Process,
     task: JoinHandle<()>,
-    _together: RwLockReadGuard<'static, ()>,
+    _together: Option<RwLockReadGuard<'static, ()>>,
 }
 
 impl Running {
-    async fn start(config: Config) -> Self {
-        let together = RUNNING.read().await;
+    async fn start(config: Config, together: Option<RwLockReadGuard<'static, ()>>) -> Self {
         let process = Process::default();
         let (bus, running) = (bus().await, process.clone());
         let task = spawn(async move {

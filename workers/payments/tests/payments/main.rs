@@ -8,3 +8,4 @@ mod fixtures;
 mod gateways;
 mod handlers;
 mod tokens;
+mod webhooks;

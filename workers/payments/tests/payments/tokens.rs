@@ -378,7 +378,7 @@ async fn every_token_comes_to_its_end_and_the_books_agree() {
 }
 
 /// The shopper passes 3-D Secure, or does not.
-async fn authenticate(shop: &Shop, order_id: OrderId, result: &str) {
+pub(crate) async fn authenticate(shop: &Shop, order_id: OrderId, result: &str) {
     let charge = shop.charge(order_id).await;
     assert!(charge["action_url"].is_string());
     let id = charge["id"].as_str().unwrap();

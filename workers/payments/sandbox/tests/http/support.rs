@@ -12,7 +12,7 @@ use std::time::Duration;
 use axum::Router;
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
-use shopzen_sandbox_gateway::{Delays, Gateway, router};
+use shopzen_sandbox_gateway::{Delays, Gateway, Webhooks, router};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -42,7 +42,15 @@ impl Sandbox {
     }
 
     pub(crate) async fn start_on(journal: Option<&Path>) -> Self {
-        let gateway = Gateway::open(journal).unwrap().with_delays(DELAYS);
+        Self::serve(Gateway::open(journal).unwrap()).await
+    }
+
+    pub(crate) async fn start_with(webhooks: Webhooks) -> Self {
+        Self::serve(Gateway::open(None).unwrap().with_webhooks(webhooks)).await
+    }
+
+    async fn serve(gateway: Gateway) -> Self {
+        let gateway = gateway.with_delays(DELAYS);
         // As the binary does it: beside other routes, with a fallback that is not the gateway's.
         let app = Router::new()
             .fallback(|| async { "another fallback" })
