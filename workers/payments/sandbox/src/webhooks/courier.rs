@@ -236,3 +236,69 @@ fn chain(error: &NotTaken) -> String {
     let causes: Vec<String> = causes.map(ToString::to_string).collect();
     causes.join(": ")
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use uuid::Uuid;
+
+    use super::super::{Event, Kind, Subject, new_event_id};
+    use super::*;
+    use crate::values::ChargeId;
+
+    fn letter() -> Letter {
+        Letter::new(Event {
+            id: new_event_id(),
+            kind: Kind::Captured,
+            created_at: Timestamp::UNIX_EPOCH,
+            data: Subject {
+                charge_id: ChargeId(Uuid::from_u128(2)),
+                order_id: Uuid::from_u128(1),
+            },
+        })
+    }
+
+    #[test]
+    fn the_pauses_grow_and_the_last_try_is_some_four_minutes_after_the_first() {
+        let pauses: Vec<u64> = (1..)
+            .map_while(pause_after)
+            .map(|pause| pause.as_secs())
+            .collect();
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128]);
+        assert_eq!(pauses.len() + 1, usize::try_from(TRIES_MAX).unwrap());
+    }
+
+    #[test]
+    fn a_webhook_is_given_up_after_its_last_try() {
+        let mut retries = Retries::default();
+        let mut letter = letter();
+        letter.tries = TRIES_MAX - 2;
+        retries.settle(letter, Err(NotTaken::TooLate));
+        let (_, letter) = retries.by_due.pop_first().unwrap();
+        retries.settle(letter, Err(NotTaken::TooLate));
+        assert!(retries.is_empty());
+        assert_eq!(retries.lost.count, 1);
+    }
+
+    #[test]
+    fn webhooks_that_are_not_taken_wait_up_to_a_limit_and_are_counted_past_it() {
+        let mut retries = Retries::default();
+        for _ in 0..RETRIES_MAX + 7 {
+            retries.settle(letter(), Err(NotTaken::TooLate));
+        }
+        assert_eq!(retries.by_due.len(), RETRIES_MAX);
+        assert_eq!(retries.lost.count, 7);
+    }
+
+    #[tokio::test]
+    async fn what_is_due_first_is_tried_first() {
+        let mut retries = Retries::default();
+        for tries in [1, 0] {
+            let letter = Letter { tries, ..letter() };
+            retries.settle(letter, Err(NotTaken::TooLate));
+        }
+        assert_eq!(retries.next().await.tries, 1);
+        assert_eq!(retries.next().await.tries, 2);
+        assert!(retries.is_empty());
+    }
+}

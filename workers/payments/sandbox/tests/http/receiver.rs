@@ -19,7 +19,7 @@ use serde_json::Value;
 use sha2::Sha256;
 use shopzen_sandbox_gateway::{Delivery, Webhooks};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -28,9 +28,11 @@ use crate::support::DEADLINE;
 const KEY_TEXT: &str = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 /// What the shop does with a webhook.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Reaction {
     Answer(StatusCode),
+    /// Takes it, but not before it is told to.
+    TakeAfter(Arc<Notify>),
     Hang,
 }
 
@@ -54,6 +56,10 @@ impl Receiver {
             seen.send(Hook::new(&headers, &body)).unwrap();
             match reaction(number.fetch_add(1, Ordering::Relaxed)) {
                 Reaction::Answer(status) => status,
+                Reaction::TakeAfter(go) => {
+                    go.notified().await;
+                    StatusCode::NO_CONTENT
+                }
                 Reaction::Hang => std::future::pending().await,
             }
         };
