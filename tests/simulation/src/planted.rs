@@ -46,8 +46,8 @@ pub enum Planted {
     /// thousand schedules: it is not among those that must be found, but kept as a reproduction.
     PublishBeforeComparing,
     /// A webhook makes what is open of its order due at once, in whichever pause it is. It takes a call
-    /// that is late, an order that ends and two webhooks within a moment to do harm: it is not among those
-    /// that must be found either.
+    /// that is late, an order that ends and two webhooks within a moment to do harm, and so some ten
+    /// thousand schedules: it is kept as a reproduction, too.
     WebhookCutsPausesShort,
 }
 
