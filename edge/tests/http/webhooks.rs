@@ -71,7 +71,7 @@ async fn what_cannot_be_a_webhook_is_refused_before_anybody_is_asked() {
 
     let other_method = shop.get(PATH).await;
     assert_eq!(other_method.status, 405);
-    assert_eq!(other_method.header("allow"), "POST");
+    assert!(other_method.header("allow").contains("POST"));
     let options = shop.request("OPTIONS", PATH, &[], "").await;
     assert_eq!(
         (options.status, options.header("allow")),
@@ -84,8 +84,11 @@ async fn a_webhook_reaches_the_worker_to_the_byte_and_only_what_it_stored_is_2xx
     let nats = OwnNats::start().await;
     let shop = Shop::at(unlimited(), nats.url.clone()).await;
     let worker = async_nats::connect(&nats.url).await.unwrap();
-    let mut requests = worker.subscribe(ReceiveWebhook::SUBJECT).await.unwrap();
+    let requests = worker.subscribe(ReceiveWebhook::SUBJECT).await.unwrap();
+    // Who takes long to answer on a busy machine is still alive.
+    let pings = worker.subscribe("$SRV.PING.payments").await.unwrap();
     worker.flush().await.unwrap();
+    let mut messages = futures::stream::select(requests, pings);
     let bodies = [
         "{ \"a\":1.0,\t\"\u{e9}\": \"\\u00e9\" }\r\n",
         "{",
@@ -97,25 +100,33 @@ async fn a_webhook_reaches_the_worker_to_the_byte_and_only_what_it_stored_is_2xx
         Some(Problem::not_found("gateway")),
     ];
     for (body, refusal) in bodies.into_iter().zip(refusals) {
-        let answering = async {
-            let request = requests.next().await.unwrap();
-            let mut headers = HeaderMap::new();
-            let reply = match &refusal {
-                None => serde_json::to_vec(&StoredWebhook { repeated: true }).unwrap(),
-                Some(problem) => {
-                    headers.insert(header::SERVICE_ERROR, problem.code.as_str());
-                    headers.insert(header::SERVICE_ERROR_CODE, problem.status.to_string());
-                    serde_json::to_vec(problem).unwrap()
+        let mut asked = Value::Null;
+        let working = async {
+            while let Some(message) = messages.next().await {
+                let mut headers = HeaderMap::new();
+                let mut reply = Vec::new();
+                if message.subject.as_str() == ReceiveWebhook::SUBJECT {
+                    asked = serde_json::from_slice(&message.payload).unwrap();
+                    reply = match &refusal {
+                        None => serde_json::to_vec(&StoredWebhook { repeated: true }).unwrap(),
+                        Some(problem) => {
+                            headers.insert(header::SERVICE_ERROR, problem.code.as_str());
+                            headers.insert(header::SERVICE_ERROR_CODE, problem.status.to_string());
+                            serde_json::to_vec(problem).unwrap()
+                        }
+                    };
                 }
-            };
-            let to = request.reply.unwrap();
-            worker
-                .publish_with_headers(to, headers, reply.into())
-                .await
-                .unwrap();
-            serde_json::from_slice::<Value>(&request.payload).unwrap()
+                let to = message.reply.unwrap();
+                worker
+                    .publish_with_headers(to, headers, reply.into())
+                    .await
+                    .unwrap();
+            }
         };
-        let (answer, asked) = tokio::join!(post(&shop, &HEADERS, body), answering);
+        let answer = tokio::select! {
+            answer = post(&shop, &HEADERS, body) => answer,
+            () = working => unreachable!("messages do not end"),
+        };
         let expected = json!({
             "gateway": "sandbox", "id": "evt_1", "timestamp": "1795348800",
             "signature": "v1,AAAA v1,BBBB", "body": body,

@@ -137,6 +137,7 @@ impl Op {
 const KEYS: u8 = 6;
 /// Webhooks about one order; so few that some come twice.
 const WEBHOOKS: u8 = 16;
+const OPERATIONS_PER_WEBHOOK: usize = 8;
 const OPERATIONS: (usize, usize) = (60, 160);
 const CARDS: [Card; 8] = [
     Card::Good,
@@ -163,7 +164,19 @@ pub fn schedule(seed: u64) -> Vec<Op> {
     let mut chance = Chance::new(seed ^ 0x5C4E_D01E);
     let trouble = chance.pick(&[1_usize, 2, 4, 8]);
     let count = OPERATIONS.0 + chance.below(OPERATIONS.1);
-    (0..count).map(|_| op(&mut chance, trouble)).collect()
+    // By a chance of their own: but for its webhooks, a seed means what it would mean without them.
+    let mut told = Chance::new(seed ^ 0x07E1_1BAC);
+    let mut ops = Vec::with_capacity(count);
+    for _ in 0..count {
+        ops.push(op(&mut chance, trouble));
+        if told.one_in(OPERATIONS_PER_WEBHOOK) {
+            ops.push(Op::Webhook {
+                key: told.small(KEYS),
+                number: told.small(WEBHOOKS),
+            });
+        }
+    }
+    ops
 }
 
 fn choice(chance: &mut Chance) -> u32 {
@@ -207,11 +220,7 @@ fn wire(chance: &mut Chance, trouble: usize) -> Op {
 fn asked(chance: &mut Chance) -> Op {
     let key = chance.small(KEYS);
     let sku = chance.small(3);
-    match chance.below(26) {
-        20.. => Op::Webhook {
-            key,
-            number: chance.small(WEBHOOKS),
-        },
+    match chance.below(20) {
         0..=9 => Op::Place {
             key,
             basket: if chance.one_in(8) { key + 1 } else { key },
