@@ -225,7 +225,7 @@ impl<'p> Batch<'p> {
             .as_ref()
             .map(|terms| &terms.gateway);
         let is_unknown = kind == Kind::Authorise
-            && !gateway.is_some_and(|name| calls.find_gateway(name).is_some());
+            && gateway.is_none_or(|name| calls.find_gateway(name).is_none());
         is_unknown.then(|| Input::Declined("unknown_gateway".to_owned()))
     }
 

@@ -122,8 +122,8 @@ mod tests {
 
     #[test]
     fn whatever_is_changed_it_is_refused() {
-        let (secret, webhook, now) = example();
         type Change = fn(&mut ReceiveWebhook);
+        let (secret, webhook, now) = example();
         let changes: [Change; 9] = [
             |it| it.body.push(' '),
             |it| it.id.push('x'),
