@@ -10,6 +10,7 @@ use shopzen_tests::{
 use sqlx::{Connection, PgConnection, Row};
 
 const LAMP: &str = "LAMP-BRASS";
+const OF_EVERYTHING: (&str, &str) = ("SHOPZEN_SANDBOX__WEBHOOKS", "once");
 
 /// The payments worker's database.
 async fn payments(shop: &Shop) -> Result<PgConnection> {
@@ -47,7 +48,7 @@ async fn stop_looking(db: &mut PgConnection) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shopper_who_has_acted_waits_for_no_poll() -> Result<()> {
-    let long = [("SHOPZEN_ORDERS__ACTION_DEADLINE_S", "600")];
+    let long = [("SHOPZEN_ORDERS__ACTION_DEADLINE_S", "600"), OF_EVERYTHING];
     let shop = Shop::start_with(&[], &long).await?;
     let mut db = payments(&shop).await?;
     let (order, id) = place(&shop, "tok_requires_action").await?;
@@ -86,7 +87,7 @@ async fn a_shopper_who_has_acted_waits_for_no_poll() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_forged_webhook_changes_nothing_and_says_nothing_of_the_inside() -> Result<()> {
-    let shop = Shop::start(&[]).await?;
+    let shop = Shop::start_with(&[], &[OF_EVERYTHING]).await?;
     let mut db = payments(&shop).await?;
     let (order, id) = place(&shop, "tok_requires_action").await?;
     wait_for(

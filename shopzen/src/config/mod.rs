@@ -65,7 +65,8 @@ pub struct SandboxConfig {
     pub enabled: bool,
     /// Where it keeps its books; empty: in memory.
     pub journal: PathBuf,
-    /// How well it sends webhooks: `off`, `once`, or for tests `mixed`, that is once, twice, too early,
+    /// How well it sends webhooks: `off`, `untold` (only of what no answer tells in time), `once` (of
+    /// everything), or for tests `mixed`, that is once, twice, too early,
     /// never, and beside forged ones.
     pub webhooks: Delivery,
     /// Where the edge takes them, as the gateway reaches it; empty: nowhere.

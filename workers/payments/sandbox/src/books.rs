@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::charge::{Charge, NewCharge, Refusal, Standing, Status, Step};
 use crate::index::{Index, Place};
+use crate::tokens::Line;
 use crate::totals::Totals;
 use crate::values::{ChargeId, Currency, Key, KeyDigest};
 
@@ -37,6 +38,17 @@ pub(crate) enum Effect {
 pub(crate) enum Request {
     Open(NewCharge),
     Step(ChargeId, Step),
+}
+
+impl Request {
+    /// Whether the shop hears of it as soon as it is done: it is the shop's own, and its answer is neither
+    /// late nor lost.
+    pub(crate) fn is_answered_at_once(&self) -> bool {
+        match self {
+            Self::Open(new) => matches!(new.token.line(), Line::Prompt | Line::FirstFails),
+            Self::Step(_, step) => !matches!(step, Step::Authenticate { .. }),
+        }
+    }
 }
 
 /// What became of a key: the charge as it stood right after, and the step if it was one.

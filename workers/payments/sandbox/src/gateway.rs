@@ -296,6 +296,7 @@ impl Desk {
     }
 
     fn enter(&mut self, key: Option<Key>, request: Request) -> Result<Answer, Failure> {
+        let is_answered = request.is_answered_at_once();
         let (charge_id, effect) = match request {
             Request::Open(new) => (new_charge_id(), Effect::Open(new)),
             Request::Step(id, step) => (id, Effect::Step(step)),
@@ -320,7 +321,7 @@ impl Desk {
         Ok(Answer {
             done,
             replayed: false,
-            early: announcer.and_then(|announcer| announcer.tell(entry.at, &done)),
+            early: announcer.and_then(|announcer| announcer.tell(entry.at, &done, is_answered)),
         })
     }
 }

@@ -69,8 +69,11 @@ pub struct InvalidUrl(String);
 #[serde(rename_all = "snake_case")]
 pub enum Delivery {
     Off,
-    /// Each until it is taken, and then no more.
+    /// Only of what no answer tells in time: the shopper has acted, or an answer comes late or is lost. Each
+    /// until it is taken, and then no more.
     #[default]
+    Untold,
+    /// Of everything, as most gateways do. Each until it is taken, and then no more.
     Once,
     /// As bad as it gets. The first event is delivered once, the second twice, the third early
     /// (before the call that caused it is answered), the fourth never, and the fifth beside a forged
@@ -83,7 +86,7 @@ impl Delivery {
     fn manner(self, number: u64) -> Manner {
         match (self, number % 5) {
             (Self::Off, _) => Manner::Never,
-            (Self::Once, _) => Manner::Once,
+            (Self::Untold | Self::Once, _) => Manner::Once,
             (Self::Mixed, 0) => Manner::Once,
             (Self::Mixed, 1) => Manner::Twice,
             (Self::Mixed, 2) => Manner::Early,
@@ -141,7 +144,10 @@ impl Announcer {
 
     /// Hands over what has just happened, and waits for nothing. Where the answer to the call is to
     /// go out after the webhook, it gives what to wait for.
-    pub(crate) fn tell(&mut self, at: Timestamp, done: &Done) -> Option<Early> {
+    pub(crate) fn tell(&mut self, at: Timestamp, done: &Done, is_answered: bool) -> Option<Early> {
+        if is_answered && self.delivery == Delivery::Untold {
+            return None;
+        }
         let manner = self.delivery.manner(self.number);
         self.number += 1;
         if manner == Manner::Never {

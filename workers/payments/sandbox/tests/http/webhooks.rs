@@ -155,9 +155,12 @@ async fn what_is_not_taken_comes_again_the_same_with_a_new_signature() {
 }
 
 #[tokio::test]
-async fn a_slow_charge_is_told_and_one_whose_answer_is_lost_too() {
+async fn by_itself_it_tells_only_what_no_answer_tells_in_time() {
     let mut shop = Receiver::start(|_| TAKE).await;
-    let sandbox = Sandbox::start_with(shop.webhooks(Delivery::Once)).await;
+    let sandbox = Sandbox::start_with(shop.webhooks(Delivery::default())).await;
+    for token in ["tok_ok", "tok_declined", "tok_error_then_ok"] {
+        sandbox.charge(token, &new_uuid(), 100, token).await;
+    }
     let slow = sandbox
         .charge("slow", &new_uuid(), 100, "tok_slow")
         .await
@@ -170,6 +173,15 @@ async fn a_slow_charge_is_told_and_one_whose_answer_is_lost_too() {
     let told = shop.next().await;
     assert_eq!(told.told(), "charge.authorised");
     assert_eq!(told.body["data"]["order_id"], json!(order_id));
+
+    let asked = sandbox
+        .charge("asked", &new_uuid(), 100, "tok_requires_action")
+        .await
+        .id();
+    sandbox
+        .step(&new_uuid(), &asked, "authenticate", json!({"result": "ok"}))
+        .await;
+    assert_eq!(shop.next().await.charge_id(), asked);
 }
 
 #[tokio::test]
