@@ -375,7 +375,7 @@ mod tests {
     fn webhooks_that_nobody_takes_wait_up_to_a_limit_and_are_counted_past_it() {
         let (mut announcer, letters) = announcer(Delivery::Once);
         for _ in 0..QUEUE_MAX + 7 {
-            let early = announcer.tell(Timestamp::UNIX_EPOCH, &opened());
+            let early = announcer.tell(Timestamp::UNIX_EPOCH, &opened(), true);
             assert!(early.is_none());
         }
         assert_eq!(letters.len(), QUEUE_MAX);
@@ -386,7 +386,9 @@ mod tests {
     async fn an_answer_does_not_wait_for_an_early_webhook_that_is_lost() {
         let (mut announcer, mut letters) = announcer(Delivery::Mixed);
         announcer.number = 2;
-        let early = announcer.tell(Timestamp::UNIX_EPOCH, &opened()).unwrap();
+        let early = announcer
+            .tell(Timestamp::UNIX_EPOCH, &opened(), true)
+            .unwrap();
         drop(letters.try_recv().unwrap());
         let begun = Instant::now();
         early.tried().await;
@@ -397,7 +399,7 @@ mod tests {
     fn a_forged_event_is_another_one_that_did_not_happen() {
         let (mut announcer, mut letters) = announcer(Delivery::Mixed);
         announcer.number = 4;
-        announcer.tell(Timestamp::UNIX_EPOCH, &opened());
+        announcer.tell(Timestamp::UNIX_EPOCH, &opened(), true);
         let (forged, honest) = (letters.try_recv().unwrap(), letters.try_recv().unwrap());
         assert!(letters.try_recv().is_err());
         assert_eq!((forged.is_forged, honest.is_forged), (true, false));
@@ -444,6 +446,7 @@ mod tests {
     fn deliveries_are_spelt_in_snake_case() {
         for (text, delivery) in [
             (r#""off""#, Delivery::Off),
+            (r#""untold""#, Delivery::Untold),
             (r#""once""#, Delivery::Once),
             (r#""mixed""#, Delivery::Mixed),
         ] {
