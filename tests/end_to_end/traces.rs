@@ -39,6 +39,8 @@ async fn a_checkout_is_one_trace_from_the_request_to_the_last_handler() -> Resul
     ensure!(order["status"] == "confirmed", "{order}");
     ensure!(request_id == TRACE_ID, "{request_id}");
 
+    let trace_id = u128::from_str_radix(TRACE_ID, 16)?.to_be_bytes();
+    let caller = u64::from_str_radix(CALLER, 16)?.to_be_bytes();
     let mut spans: Vec<Span> = Vec::new();
     let mut found = None;
     wait_for(
@@ -50,7 +52,7 @@ async fn a_checkout_is_one_trace_from_the_request_to_the_last_handler() -> Resul
                     .resource_spans
                     .into_iter()
                     .flat_map(|of| of.scope_spans);
-                let ours = |span: &Span| hex(&span.trace_id) == TRACE_ID;
+                let ours = |span: &Span| span.trace_id == trace_id;
                 spans.extend(scopes.flat_map(|scope| scope.spans).filter(ours));
             }
             let named = |name: &str| spans.iter().find(|span| span.name.contains(name)).cloned();
@@ -63,7 +65,7 @@ async fn a_checkout_is_one_trace_from_the_request_to_the_last_handler() -> Resul
     )
     .await?;
     let ((request, command), event) = found.context("just found")?;
-    ensure!(hex(&request.parent_span_id) == CALLER, "{request:?}");
+    ensure!(request.parent_span_id == caller, "{request:?}");
     ensure!(request.kind == i32::from(SpanKind::Server), "{request:?}");
     for (name, value) in [
         ("http.route", "/api/v1/orders"),
@@ -79,8 +81,4 @@ async fn a_checkout_is_one_trace_from_the_request_to_the_last_handler() -> Resul
         );
     }
     Ok(())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
