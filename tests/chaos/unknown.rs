@@ -47,7 +47,7 @@ fn end_of(token: &str) -> &'static str {
 #[tokio::test(flavor = "multi_thread")]
 async fn unknown_outcomes_are_resolved() -> Result<()> {
     let _alone = alone().await;
-    // A gateway that tells by itself what it did leaves less unknown.
+    // A gateway that tells by itself what it did leaves less to be asked.
     let silent = ("SHOPZEN_SANDBOX__WEBHOOKS", "off");
     let shop = Shop::start_with(&["--split"], &[DEADLINE, silent]).await?;
     shop.add_stock("LAMP-BRASS", u32::try_from(3 * PAYMENTS)?)
@@ -71,15 +71,12 @@ async fn unknown_outcomes_are_resolved() -> Result<()> {
     })
     .await?;
     invariants::check(&shop, &accepted).await?;
+    // An outcome that nobody knows is asked about at least once more. Whether it was written down as
+    // unknown before that depends on which of the two is quicker.
     let unknown = "
-        SELECT count(*) FROM outbox WHERE subject = 'shop.evt.payments.v1.unknown'";
+        SELECT count(*) FROM payment_attempts WHERE kind = 'authorise' AND calls > 1";
     let unknown = usize::try_from(count(&shop, "payments", unknown).await?)?;
-    // On a busy machine a few are asked about anew, and that is answered, before it is written down that
-    // nobody knows.
-    ensure!(
-        unknown >= PAYMENTS / 5 * 9 / 10,
-        "only {unknown} were unknown"
-    );
+    ensure!(unknown >= PAYMENTS / 5, "only {unknown} were unknown");
 
     let mut ends: BTreeMap<&str, usize> = BTreeMap::new();
     for token in &tokens {

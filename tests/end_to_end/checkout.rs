@@ -163,22 +163,8 @@ async fn a_shopper_who_has_to_act_acts() -> Result<()> {
         Ok(shop.seen(&order).await?["payment"]["status"] == "requires_action")
     })
     .await?;
-    let charge = shop
-        .charges(order["id"].as_str().unwrap_or_default())
-        .await?
-        .remove(0);
-    let url = shop.ops_url(&format!(
-        "/sandbox-gateway/v1/charges/{}/authenticate",
-        charge["id"].as_str().unwrap_or_default()
-    ));
-    let acted = shop
-        .client
-        .post(url)
-        .header("Idempotency-Key", "3ds")
-        .json(&json!({ "result": "ok" }))
-        .send()
+    shop.authenticate(order["id"].as_str().unwrap_or_default())
         .await?;
-    ensure!(acted.status().is_success(), "{}", acted.text().await?);
     wait_for("the order is confirmed", async || {
         Ok(shop.seen(&order).await?["status"] == "confirmed")
     })

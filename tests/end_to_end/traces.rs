@@ -18,7 +18,7 @@ const CALLER: &str = "b7ad6b7169203331";
 const EXPORTS_MAX: usize = 1_024;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_checkout_is_one_trace_from_the_request_to_the_last_handler() -> Result<()> {
+async fn a_checkout_is_one_trace_from_the_request_into_the_workers() -> Result<()> {
     let (exports, mut collected) = mpsc::channel::<Bytes>(EXPORTS_MAX);
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let endpoint = format!("http://{}/v1/traces", listener.local_addr()?);

@@ -1,7 +1,7 @@
 //! The gateway's own books: what it says happened, apart from anything that the shop wrote down.
 
-use anyhow::{Context, Result};
-use serde_json::Value;
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::shop::Shop;
@@ -49,6 +49,20 @@ impl Shop {
             .json()
             .await?;
         Ok(answer["items"].as_array().cloned().unwrap_or_default())
+    }
+
+    /// The shopper proves at the gateway who they are.
+    pub async fn authenticate(&self, order_id: &str) -> Result<()> {
+        let charges = self.charges(order_id).await?;
+        let charge = charges.first().and_then(|charge| charge["id"].as_str());
+        let charge = charge.context("the gateway has a charge of the order")?;
+        let url = self.ops_url(&format!(
+            "/sandbox-gateway/v1/charges/{charge}/authenticate"
+        ));
+        let body = json!({ "result": "ok" });
+        let acted = self.client.post(url).json(&body).send().await?;
+        ensure!(acted.status().is_success(), "{}", acted.text().await?);
+        Ok(())
     }
 
     /// All that the gateway's own books say.

@@ -68,7 +68,8 @@ fn run(command: &mut Command) -> Result<(), String> {
     if output.status.success() {
         return Ok(());
     }
-    Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(said.lines().next().unwrap_or_default().to_owned())
 }
 
 #[cfg(test)]

@@ -122,17 +122,14 @@ impl Shop {
             .stdin(Stdio::null())
             .stdout(output)
             .stderr(errors);
-        match beside {
+        if let Some(other) = beside {
             // It may know no failpoints and no webhooks.
-            Some(other) => {
-                command.arg("--beside").arg(other);
+            command.arg("--beside").arg(other);
+        } else {
+            command.env("SHOPZEN_SANDBOX__WEBHOOKS", "mixed");
+            if failpoint::ARE_BUILT_IN {
+                command.envs(FAILPOINTS.map(|(key, value)| (failpoint_variable(key), value)));
             }
-            None => {
-                command.env("SHOPZEN_SANDBOX__WEBHOOKS", "mixed");
-            }
-        }
-        if beside.is_none() && failpoint::ARE_BUILT_IN {
-            command.envs(FAILPOINTS.map(|(key, value)| (failpoint_variable(key), value)));
         }
         let mut child = spawner.spawn(command, Signal::SIGTERM).await.or_fail(
             Exit::Unavailable,

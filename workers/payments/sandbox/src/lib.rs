@@ -46,7 +46,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 
 pub use gateway::{Delays, Gateway};
-pub use webhooks::{Delivery, InvalidSecret, InvalidUrl, WebhookSecret, Webhooks, sign};
+pub use webhooks::{Delivery, InvalidSecret, InvalidUrl, WebhookSecret, Webhooks};
 
 /// Where all routes live.
 const PREFIX: &str = "/sandbox-gateway";

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-pub use secret::{InvalidSecret, WebhookSecret, sign};
+pub use secret::{InvalidSecret, WebhookSecret};
 
 use crate::books::Done;
 use crate::charge::Status;

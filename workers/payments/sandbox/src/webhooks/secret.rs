@@ -62,7 +62,7 @@ pub enum InvalidSecret {
 
 /// The value of the header `webhook-signature`. The id and the timestamp, in Unix seconds, are those
 /// of the headers `webhook-id` and `webhook-timestamp`.
-pub fn sign(secret: &WebhookSecret, id: &str, timestamp: i64, body: &[u8]) -> String {
+pub(super) fn sign(secret: &WebhookSecret, id: &str, timestamp: i64, body: &[u8]) -> String {
     let mut mac = secret.0.clone();
     mac.update(format!("{id}.{timestamp}.").as_bytes());
     mac.update(body);
