@@ -69,7 +69,7 @@ async fn one_shop(losses: &[Loss]) -> Result<()> {
 
 /// Kills the broker, and does something before it is started again.
 async fn while_away(shop: &Shop, act: impl FnOnce() -> Result<()>) -> Result<()> {
-    let supervisor = shop.freeze_supervisor()?;
+    let supervisor = shop.freeze_supervisor().await?;
     let pid = shop.pid("/nats")?;
     shop.kill("/nats")?;
     wait_for("the broker is dead", async || is_dead(pid)).await?;

@@ -33,14 +33,10 @@ enum End {
 
 impl End {
     /// Lasts until the guard is dropped.
-    fn of(self, shop: &Shop, process: &str) -> Result<Frozen> {
+    async fn of(self, shop: &Shop, process: &str) -> Result<Frozen> {
         match self {
-            Self::Hangs => shop.freeze(process),
-            Self::Dead => {
-                let supervisor = shop.freeze_supervisor()?;
-                shop.kill(process)?;
-                Ok(supervisor)
-            }
+            Self::Hangs => shop.freeze(process).await,
+            Self::Dead => shop.kill_for_good(process).await,
         }
     }
 }
@@ -157,7 +153,7 @@ async fn a_dead_worker_gives_503_and_leaves_the_rest_fast() -> Result<()> {
     let calls = Calls::about(&shop, &order)?;
     for end in [End::Hangs, End::Dead] {
         let key = format!("orders {end:?}");
-        let gone = end.of(&shop, "/roles/orders")?;
+        let gone = end.of(&shop, "/roles/orders").await?;
         for request in calls.of_orders(&key) {
             refused(request).await.context(key.clone())?;
         }
@@ -172,7 +168,7 @@ async fn a_dead_worker_gives_503_and_leaves_the_rest_fast() -> Result<()> {
         accepted.push(calls.place(&key).send().await?.json().await?);
 
         let key = format!("catalog {end:?}");
-        let gone = end.of(&shop, "/roles/catalog")?;
+        let gone = end.of(&shop, "/roles/catalog").await?;
         for request in calls.of_catalog() {
             refused(request).await.context(key.clone())?;
         }
@@ -355,8 +351,8 @@ async fn an_outage_of_the_broker_of_a_minute() -> Result<()> {
         .await?;
     let before = memory(&shop)?;
 
-    let supervisor = shop.freeze_supervisor()?;
-    let nats = shop.freeze("/nats")?;
+    let supervisor = shop.freeze_supervisor().await?;
+    let nats = shop.freeze("/nats").await?;
     let away = Instant::now();
     // An outage is a length of time, and nothing else is waited for while it passes.
     sleep_until(away + HANGS_FOR).await;

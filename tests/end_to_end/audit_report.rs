@@ -68,7 +68,7 @@ async fn staff_are_told_what_the_audit_found_and_shoppers_are_not() -> Result<()
     ensure!(ask(Some(&shopper)).send().await?.status() == 403);
     ensure!(ask(None).send().await?.status() == 401);
 
-    let _supervisor = shop.freeze_supervisor()?;
+    let _supervisor = shop.freeze_supervisor().await?;
     shop.kill("/roles/audit")?;
     let away = ask(Some(&staff)).send().await?;
     ensure!(away.status() == 503, "{away:?}");

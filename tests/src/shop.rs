@@ -1,7 +1,7 @@
 //! A whole shop for a test: the real binary, with servers, ports and a data folder of its own.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -177,16 +177,28 @@ impl Shop {
     }
 
     /// Stops a process where it stands, until the guard is dropped.
-    pub fn freeze(&self, of: &str) -> Result<Frozen> {
+    pub async fn freeze(&self, of: &str) -> Result<Frozen> {
         let pid = Pid::from_raw(self.pid(of)?);
         kill(pid, Signal::SIGSTOP)?;
-        Ok(Frozen(pid))
+        let frozen = Frozen(pid);
+        // The signal is only sent: a thread that runs just now may still answer somebody.
+        wait_for("it stands still", async || Ok(threads_are(pid, 'T'))).await?;
+        Ok(frozen)
+    }
+
+    /// Kills a process, and returns once it is dead; until the guard is dropped nobody starts it again.
+    pub async fn kill_for_good(&self, of: &str) -> Result<Frozen> {
+        let supervisor = self.freeze_supervisor().await?;
+        let pid = Pid::from_raw(self.pid(of)?);
+        kill(pid, Signal::SIGKILL)?;
+        wait_for("it is dead", async || Ok(threads_are(pid, 'Z'))).await?;
+        Ok(supervisor)
     }
 
     /// Until the guard is dropped nobody starts again what dies. The sandbox gateway of a shop with
     /// `--split` hangs as long.
-    pub fn freeze_supervisor(&self) -> Result<Frozen> {
-        self.freeze("")
+    pub async fn freeze_supervisor(&self) -> Result<Frozen> {
+        self.freeze("").await
     }
 
     /// Adds units of a SKU to what is on hand.
@@ -337,6 +349,19 @@ impl Drop for Frozen {
         // It may have been killed meanwhile.
         let _ = kill(self.0, Signal::SIGCONT);
     }
+}
+
+/// Whether this is the state of every thread that a process still has: `T` stopped, `Z` dead and not yet
+/// waited for (`proc_pid_stat(5)`, behind the name in brackets).
+fn threads_are(pid: Pid, wanted: char) -> bool {
+    let state_of = |thread: io::Result<fs::DirEntry>| {
+        let stat = fs::read_to_string(thread.ok()?.path().join("stat")).ok()?;
+        stat.rsplit_once(") ")?.1.chars().next()
+    };
+    fs::read_dir(format!("/proc/{pid}/task")).is_ok_and(|mut threads| {
+        // One that has just ended has no state; then it is looked at again.
+        threads.all(|thread| state_of(thread) == Some(wanted))
+    })
 }
 
 fn open_to_all(folder: &Path) -> Result<()> {
