@@ -43,7 +43,7 @@ const WARM_UP: Duration = Duration::from_secs(3);
 /// The load goes on so long after the last fault, so that its recovery is seen.
 const COOL_DOWN: Duration = Duration::from_secs(16);
 /// Deaths of one process within [`DEATHS_WINDOW`] that the shop is asked to bear without a pause
-/// (`up/supervise.rs` gives one from the sixth in 30 seconds on).
+/// (`up/supervise.rs` gives one from the sixth in a minute on; at its own failpoints a process dies twice at most).
 const DEATHS_MAX: usize = 3;
 const DEATHS_WINDOW: Duration = Duration::from_mins(1);
 /// Orders up to which the broker loses whole streams. All their events are published again then, which takes

@@ -49,7 +49,7 @@ pub struct Report {
     pub recoveries: Vec<Recovered>,
     /// Recoveries that took longer than their limit.
     pub late: Vec<String>,
-    /// From the last fault until every accepted order had ended.
+    /// From the last fault until no order was open.
     pub quiet_after_ms: Option<u128>,
     pub quiet_limit_ms: u128,
     pub looked_at: LookedAt,
@@ -212,8 +212,7 @@ impl Report {
             Some(after) => {
                 let _ = writeln!(
                     text,
-                    "\n{after} ms after the last fault every accepted order had been seen to have ended \
-                     (limit {} ms).\n",
+                    "\n{after} ms after the last fault no order was open (limit {} ms).\n",
                     self.quiet_limit_ms
                 );
             }

@@ -39,7 +39,7 @@ const NAMED_MAX: usize = 50;
 pub struct Verdict {
     pub violations: Vec<Broken>,
     pub looked_at: LookedAt,
-    /// From the last fault until every accepted order had ended.
+    /// From the last fault until no order was open.
     pub quiet_after: Option<Duration>,
 }
 
@@ -92,6 +92,13 @@ pub async fn of(
     terminal: &Terminal,
 ) -> Verdict {
     let mut verdict = Verdict::default();
+    let step = terminal.step("quiet");
+    verdict.wait_until_all_have_ended(shop, last_fault).await;
+    step.done(if verdict.quiet_after.is_some() {
+        "no order is open"
+    } else {
+        "orders are still open"
+    });
     let step = terminal.step("orders");
     let ended = verdict.look_up(market, last_fault).await;
     step.done(&format!("{} looked up", ended.len()));
@@ -126,6 +133,28 @@ impl Verdict {
             .filter(|broken| broken.promise == promise);
         if of_it.count() < NAMED_MAX {
             self.violations.push(Broken::new(promise, what));
+        }
+    }
+
+    /// I5: no order is open long after the last fault. Counted where orders are kept: to look up each of a long
+    /// run takes longer than they may.
+    async fn wait_until_all_have_ended(&mut self, shop: &Shop, last_fault: Instant) {
+        loop {
+            let open = shop.count_open_orders().await;
+            let passed = last_fault.elapsed();
+            let trouble = match open {
+                Ok(0) => {
+                    self.quiet_after = Some(passed);
+                    return;
+                }
+                Ok(open) => format!("{open} orders are open"),
+                Err(why) => format!("nobody knows how many orders are open: {why}"),
+            };
+            if passed > QUIET_LIMIT {
+                let what = format!("{} s after the last fault {trouble}", passed.as_secs());
+                return self.break_promise(Invariant::I5.name(), what);
+            }
+            sleep(LOOK_AGAIN / 4).await;
         }
     }
 
@@ -166,7 +195,6 @@ impl Verdict {
             }
             sleep(LOOK_AGAIN).await;
         }
-        self.quiet_after = Some(last_fault.elapsed());
         self.looked_at.accepted = ended.len();
         for status in ended.values() {
             *self.looked_at.statuses.entry(status.clone()).or_default() += 1;

@@ -53,6 +53,9 @@ pub struct FailpointsConfig {
     pub after_publish: f64,
     pub before_ack: f64,
     pub after_gateway: f64,
+    /// A process that started less than so many seconds ago does not die. Whoever starts it again gives it pauses
+    /// where it dies too often.
+    pub grace_s: u32,
     /// The clock by which workers stamp what they write is wrong by up to so many milliseconds, and by another
     /// amount every ten seconds.
     pub clock_jump_ms: u32,
@@ -70,7 +73,7 @@ pub fn arm(config: &FailpointsConfig) -> Result<(), NotBuiltIn> {
     }
     #[cfg(feature = "failpoints")]
     {
-        let _ = armed::CONFIG.set(config.clone());
+        armed::arm(config);
         Ok(())
     }
     #[cfg(not(feature = "failpoints"))]
@@ -92,7 +95,10 @@ pub(crate) use armed::clock_error;
 
 #[cfg(feature = "failpoints")]
 mod armed {
-    use std::{sync::OnceLock, time::Instant};
+    use std::{
+        sync::OnceLock,
+        time::{Duration, Instant},
+    };
 
     use jiff::SignedDuration;
     use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
@@ -102,10 +108,24 @@ mod armed {
     /// How long the clock is wrong by the same amount, in seconds.
     const JUMP_PERIOD_S: u64 = 10;
 
-    pub(super) static CONFIG: OnceLock<FailpointsConfig> = OnceLock::new();
+    struct Armed {
+        config: FailpointsConfig,
+        at: Instant,
+    }
+
+    static ARMED: OnceLock<Armed> = OnceLock::new();
+
+    pub(super) fn arm(config: &FailpointsConfig) {
+        ARMED.get_or_init(|| Armed {
+            config: config.clone(),
+            at: Instant::now(),
+        });
+    }
 
     pub(super) fn pass(point: Failpoint) {
-        let Some(config) = CONFIG.get() else { return };
+        let Some(Armed { config, at }) = ARMED.get() else {
+            return;
+        };
         let share = match point {
             Failpoint::BeforeCommit => config.before_commit,
             Failpoint::AfterCommit => config.after_commit,
@@ -113,21 +133,20 @@ mod armed {
             Failpoint::BeforeAck => config.before_ack,
             Failpoint::AfterGateway => config.after_gateway,
         };
-        if rand::rng().random_bool(share.clamp(0.0, 1.0)) {
+        let grace_is_over = at.elapsed() >= Duration::from_secs(config.grace_s.into());
+        if grace_is_over && rand::rng().random_bool(share.clamp(0.0, 1.0)) {
             tracing::error!(point = point.name(), "{LAST_WORDS}");
             std::process::abort();
         }
     }
 
     pub(crate) fn clock_error() -> SignedDuration {
-        static START: OnceLock<Instant> = OnceLock::new();
-        let most = CONFIG.get().map_or(0, |config| config.clock_jump_ms);
-        if most == 0 {
+        let Some(Armed { config, at }) = ARMED.get().filter(|it| it.config.clock_jump_ms > 0) else {
             return SignedDuration::ZERO;
-        }
-        let period = START.get_or_init(Instant::now).elapsed().as_secs() / JUMP_PERIOD_S;
+        };
+        let period = at.elapsed().as_secs() / JUMP_PERIOD_S;
         let seed = u64::from(std::process::id()) << 32 | period;
-        let most = i64::from(most);
+        let most = i64::from(config.clock_jump_ms);
         SignedDuration::from_millis(SmallRng::seed_from_u64(seed).random_range(-most..=most))
     }
 }
