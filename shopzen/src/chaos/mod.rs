@@ -54,9 +54,9 @@ pub struct ChaosArgs {
     /// Go on until so many faults were injected, even if that takes longer
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub faults: usize,
-    /// Only faults with this in their name, as the report has it
+    /// Only faults with this in their name, as the report has it; again for more of them
     #[arg(long, value_name = "TEXT")]
-    pub only: Option<String>,
+    pub only: Vec<String>,
     /// Another version of this program: roles are started from one and the other in turn
     #[arg(long, value_name = "PROGRAM")]
     pub beside: Option<PathBuf>,
@@ -74,8 +74,7 @@ impl ChaosArgs {
     }
 
     fn wants(&self, fault: &Fault) -> bool {
-        let only = self.only.as_ref();
-        only.is_none_or(|only| fault.kind().contains(only))
+        self.only.is_empty() || self.only.iter().any(|only| fault.kind().contains(only))
     }
 
     fn period(&self) -> Duration {

@@ -1,7 +1,7 @@
 //! Whether the shop kept its promises.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -26,6 +26,9 @@ use crate::{
 pub const QUIET_LIMIT: Duration = Duration::from_mins(1);
 /// How long the audit may take until nothing is undecided: longer than it waits for an event.
 const AUDIT_LIMIT: Duration = Duration::from_mins(5);
+/// How long the very same things are wrong until they stay so, in a shop that nobody loads any more and in which
+/// nothing is undecided.
+const WRONG_LIMIT: Duration = Duration::from_mins(1);
 /// How long it may take until streams can be mended after the last fault.
 const HEAL_LIMIT: Duration = Duration::from_secs(30);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -234,6 +237,7 @@ impl Verdict {
         let mut auditor = Auditor::new(sources);
         let began = Instant::now();
         let mut how = Thoroughness::Whole;
+        let (mut wrong, mut since) = (BTreeSet::new(), began);
         let report = loop {
             match auditor.round(how, clock::now()).await {
                 Ok(report) => {
@@ -242,9 +246,17 @@ impl Verdict {
                     }
                     how = Thoroughness::Round;
                     let is_patient = began.elapsed() < AUDIT_LIMIT;
-                    let strange = report.violations.iter().any(|it| !is_planted(it, planted));
+                    let strange = report.violations.iter();
+                    let strange: BTreeSet<(Invariant, About)> = strange
+                        .filter(|it| !is_planted(it, planted))
+                        .map(|it| (it.invariant, it.about.clone()))
+                        .collect();
+                    if strange != wrong || report.unsure > 0 {
+                        (wrong, since) = (strange, Instant::now());
+                    }
                     // What is wrong because something is still on its way is right a moment later.
-                    if (report.unsure == 0 && !strange) || !is_patient {
+                    let is_settled = wrong.is_empty() || since.elapsed() > WRONG_LIMIT;
+                    if (report.unsure == 0 && is_settled) || !is_patient {
                         break report;
                     }
                 }
