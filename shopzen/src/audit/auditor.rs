@@ -50,7 +50,7 @@ pub enum Thoroughness {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
     pub violations: Vec<Violation>,
-    /// Orders that this round looked at.
+    /// Orders that the last pass looked at.
     pub orders: usize,
     /// What may still turn out to be a violation: orders in flight, events on their way.
     pub unsure: usize,
@@ -75,6 +75,11 @@ pub struct Auditor {
     judged_to: Option<OrderId>,
     /// Orders that had outlived their deadline in the last round.
     late: BTreeSet<OrderId>,
+    /// What the sieves that look at whole tables found at once, and what of it may be in flight.
+    sieved: Vec<Violation>,
+    sieved_unsure: usize,
+    /// Orders that the last part of the passes looked at.
+    seen: usize,
 }
 
 impl Auditor {
@@ -91,39 +96,38 @@ impl Auditor {
             waiting: BTreeSet::new(),
             judged_to: None,
             late: BTreeSet::new(),
+            sieved: Vec::new(),
+            sieved_unsure: 0,
+            seen: 0,
         }
     }
 
     /// One round. Where somebody does not answer nothing is known, and what was known before stays.
     pub async fn round(&mut self, how: Thoroughness, now: Timestamp) -> Result<Report, AuditError> {
-        let report = self.look(how, now).await;
-        if report.is_err() {
-            self.events.interrupted();
-            self.late.clear();
-        }
-        report
+        self.sieve(how).await?;
+        self.pass(how, now).await
     }
 
-    async fn look(&mut self, how: Thoroughness, now: Timestamp) -> Result<Report, AuditError> {
-        let until = match how {
-            Thoroughness::Round => last_id_before(now, SETTLING),
-            Thoroughness::Whole => Uuid::max(),
-        };
-        let mut violations = Vec::new();
-        let mut noticed = BTreeSet::new();
-        for level in self.sources.odd_levels().await? {
-            violations.extend(rules::level(&level));
-        }
-        violations.extend(self.look_at_money(&mut noticed).await?);
-        let unsure_deadlines = self.look_at_deadlines(&mut violations).await?;
-        let orders = self
-            .look_at_orders(OrderId(until), how, &mut noticed)
-            .await?;
-        self.look_at_charges(how, &mut noticed).await?;
-        self.look_at_answers(how).await?;
-        self.events.look(&self.sources, until, how).await?;
-        self.judge(noticed, how).await?;
+    /// The first part of a round: what looks at whole tables, and judges at once what is kept. Whoever lays
+    /// hands on a row of goods or money is seen here, however far the passes are.
+    pub async fn sieve(&mut self, how: Thoroughness) -> Result<Report, AuditError> {
+        let sieved = self.look_at_tables(how).await;
+        self.known_after(sieved)
+    }
 
+    /// The second part: the next of what is too long for a round, or all of it.
+    pub async fn pass(&mut self, how: Thoroughness, now: Timestamp) -> Result<Report, AuditError> {
+        let passed = self.look_at_ranges(how, now).await;
+        self.known_after(passed)
+    }
+
+    fn known_after(&mut self, looked: Result<(), AuditError>) -> Result<Report, AuditError> {
+        if let Err(error) = looked {
+            self.events.interrupted();
+            self.late.clear();
+            return Err(error);
+        }
+        let mut violations = self.sieved.clone();
         violations.extend(self.broken.values().flatten().cloned());
         violations.extend(self.answers.violations());
         violations.extend(self.events.violations());
@@ -131,9 +135,40 @@ impl Auditor {
         violations.dedup();
         Ok(Report {
             violations,
-            orders,
-            unsure: self.waiting.len() + self.events.unsure() + unsure_deadlines,
+            orders: self.seen,
+            unsure: self.waiting.len() + self.events.unsure() + self.sieved_unsure,
         })
+    }
+
+    async fn look_at_tables(&mut self, how: Thoroughness) -> Result<(), AuditError> {
+        let mut violations = Vec::new();
+        let mut noticed = BTreeSet::new();
+        for level in self.sources.odd_levels().await? {
+            violations.extend(rules::level(&level));
+        }
+        violations.extend(self.look_at_money(&mut noticed).await?);
+        self.sieved_unsure = self.look_at_deadlines(&mut violations).await?;
+        self.sieved = violations;
+        self.judge(noticed, how).await
+    }
+
+    async fn look_at_ranges(
+        &mut self,
+        how: Thoroughness,
+        now: Timestamp,
+    ) -> Result<(), AuditError> {
+        let until = match how {
+            Thoroughness::Round => last_id_before(now, SETTLING),
+            Thoroughness::Whole => Uuid::max(),
+        };
+        let mut noticed = BTreeSet::new();
+        self.seen = self
+            .look_at_orders(OrderId(until), how, &mut noticed)
+            .await?;
+        self.look_at_charges(how, &mut noticed).await?;
+        self.look_at_answers(how).await?;
+        self.events.look(&self.sources, until, how).await?;
+        self.judge(noticed, how).await
     }
 
     /// Payments that do not agree with themselves, and the ledger beside the gateway's totals.

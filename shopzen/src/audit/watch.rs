@@ -24,16 +24,18 @@ use crate::config::Config;
 
 /// The name of the check, and of the role.
 pub const CHECK: &str = "audit";
-/// The shortest time from one round to the next, and the longest after a swift one. With the round itself
-/// it stays below the ten seconds within which a change by hand has to show.
+/// The shortest time from the beginning of one sieve to that of the next, and the longest after a swift one.
+/// With the sieve itself it stays below the ten seconds within which a change by hand has to show.
 const PERIOD: Duration = Duration::from_secs(4);
-const PERIOD_MAX: Duration = Duration::from_secs(7);
-/// A round is followed by a pause so many times as long as what it took, as far as the periods allow.
+const PERIOD_MAX: Duration = Duration::from_secs(6);
+/// A sieve, and a pass, is followed by a pause so many times as long as what it took, as far as the limits allow.
 const PAUSE_FACTOR: u32 = 40;
-/// For what a round takes longer than this it pauses so much longer, so that the cost does not grow with the
+/// For what a sieve takes longer than this it pauses so much longer, so that the cost does not grow with the
 /// shop from there on. A shorter one may have had to wait for others, and the next must not be late for it.
-const SWIFT: Duration = Duration::from_secs(1);
-/// However long a round took: what is broken is seen a few minutes later at most.
+const SWIFT: Duration = Duration::from_secs(3);
+/// The same of a pass, which nobody waits for.
+const SWIFT_PASS: Duration = Duration::from_millis(500);
+/// However long it took: what is broken is seen a few minutes later at most.
 const LONG_PAUSE_MAX: Duration = Duration::from_mins(1);
 /// After a round that could not be completed: somebody is away, and may be back soon.
 const RETRY: Duration = Duration::from_secs(1);
@@ -170,32 +172,15 @@ pub async fn watch(config: &Config, bus: Bus, process: &Process) -> Result<(), W
 
 /// One round after the other, until shutdown.
 async fn look(mut auditor: Auditor, standing: &Mutex<Standing>, process: &Process) {
+    let mut pass_at = TokioInstant::now();
     loop {
-        let round = timed(auditor.round(Thoroughness::Round, clock::now()));
-        let (report, took) = tokio::select! {
+        let pause = tokio::select! {
             () = process.shutdown.cancelled() => return,
-            done = Box::pin(round) => done,
-        };
-        let pause = match report {
-            Ok(report) => {
-                tell(&report, took, lock(standing).violations());
-                let pause = pause_after(took);
-                let mut standing = lock(standing);
-                standing.completed = Instant::now();
-                standing.next_within = pause;
-                standing.last = Some(Round {
-                    report,
-                    at: clock::now(),
-                    took,
-                });
-                standing.trouble = None;
-                pause
-            }
-            Err(error) => {
+            done = Box::pin(round(&mut auditor, standing, &mut pass_at)) => done.unwrap_or_else(|error| {
                 tracing::debug!(%error, "an audit could not be completed");
                 lock(standing).trouble = Some(error.to_string());
                 RETRY
-            }
+            }),
         };
         tokio::select! {
             () = process.shutdown.cancelled() => return,
@@ -204,10 +189,55 @@ async fn look(mut auditor: Auditor, standing: &Mutex<Standing>, process: &Proces
     }
 }
 
-fn pause_after(took: Duration) -> Duration {
-    let period = (took * PAUSE_FACTOR).clamp(PERIOD, PERIOD_MAX);
-    let long = (took.saturating_sub(SWIFT) * PAUSE_FACTOR).min(LONG_PAUSE_MAX);
-    period.saturating_sub(took).max(long)
+/// A sieve, of which it is told at once, and the next part of the passes where it is time for it. Returns the
+/// pause until the next round.
+async fn round(
+    auditor: &mut Auditor,
+    standing: &Mutex<Standing>,
+    pass_at: &mut TokioInstant,
+) -> Result<Duration, AuditError> {
+    let (report, sieved) = timed(auditor.sieve(Thoroughness::Round)).await;
+    let pause = pause_after(sieved);
+    settle(standing, report?, sieved);
+    let mut passed = Duration::ZERO;
+    if *pass_at <= TokioInstant::now() {
+        let report;
+        (report, passed) = timed(auditor.pass(Thoroughness::Round, clock::now())).await;
+        let report = report?;
+        metrics::counter!("audit_orders_total").increment(in_u64(report.orders));
+        settle(standing, report, sieved + passed);
+        *pass_at = TokioInstant::now() + pause_after_pass(passed);
+    }
+    let pause = pause.saturating_sub(passed);
+    metrics::histogram!("audit_duration_seconds").record((sieved + passed).as_secs_f64());
+    metrics::gauge!("audit_last_completed_timestamp_seconds")
+        .set(clock::now().as_duration().as_secs_f64());
+    let mut standing = lock(standing);
+    standing.completed = Instant::now();
+    standing.next_within = pause;
+    standing.trouble = None;
+    Ok(pause)
+}
+
+/// What is known from here on.
+fn settle(standing: &Mutex<Standing>, report: Report, took: Duration) {
+    let mut standing = lock(standing);
+    tell(&report, standing.violations());
+    standing.last = Some(Round {
+        report,
+        at: clock::now(),
+        took,
+    });
+}
+
+fn pause_after(sieved: Duration) -> Duration {
+    let period = (sieved * PAUSE_FACTOR).clamp(PERIOD, PERIOD_MAX);
+    let long = (sieved.saturating_sub(SWIFT) * PAUSE_FACTOR).min(LONG_PAUSE_MAX);
+    period.saturating_sub(sieved).max(long)
+}
+
+fn pause_after_pass(passed: Duration) -> Duration {
+    (passed.saturating_sub(SWIFT_PASS) * PAUSE_FACTOR).min(LONG_PAUSE_MAX)
 }
 
 fn lock(standing: &Mutex<Standing>) -> std::sync::MutexGuard<'_, Standing> {
@@ -215,7 +245,7 @@ fn lock(standing: &Mutex<Standing>) -> std::sync::MutexGuard<'_, Standing> {
 }
 
 /// Metrics, and a line in the log for what is new and for what is mended.
-fn tell(report: &Report, took: Duration, before: &[Violation]) {
+fn tell(report: &Report, before: &[Violation]) {
     let mut counts: BTreeMap<Invariant, u32> = Invariant::ALL.map(|one| (one, 0)).into();
     for violation in &report.violations {
         *counts.entry(violation.invariant).or_default() += 1;
@@ -223,10 +253,6 @@ fn tell(report: &Report, took: Duration, before: &[Violation]) {
     for (invariant, count) in counts {
         metrics::gauge!("audit_violations", "invariant" => invariant.name()).set(count);
     }
-    metrics::gauge!("audit_last_completed_timestamp_seconds")
-        .set(clock::now().as_duration().as_secs_f64());
-    metrics::histogram!("audit_duration_seconds").record(took.as_secs_f64());
-    metrics::counter!("audit_orders_total").increment(u64::try_from(report.orders).unwrap_or(0));
     for new in report
         .violations
         .iter()
@@ -270,16 +296,25 @@ mod tests {
     }
 
     #[test]
-    fn a_swift_round_is_never_late_and_a_long_one_takes_a_small_part() {
-        for took_ms in [0, 50, 500, 1_000] {
+    fn what_a_swift_sieve_did_not_see_the_next_one_shows_within_ten_seconds() {
+        const SEEN_WITHIN: Duration = Duration::from_secs(10);
+        for took_ms in [0, 50, 500, 1_000, 3_000] {
             let took = Duration::from_millis(took_ms);
-            assert!(took + pause_after(took) <= PERIOD_MAX, "{took:?}");
+            assert!(took + pause_after(took) + took <= SEEN_WITHIN, "{took:?}");
         }
         assert_eq!(pause_after(Duration::ZERO), PERIOD);
-        let long = Duration::from_secs(2);
-        assert!(pause_after(long) >= long * 20);
-        let very_long = pause_after(Duration::from_mins(1));
-        assert_eq!(very_long, LONG_PAUSE_MAX, "it is looked at all the same");
+    }
+
+    #[test]
+    fn a_long_one_takes_a_small_part_and_comes_all_the_same() {
+        let long = SWIFT + Duration::from_secs(1);
+        assert!(pause_after(long) >= long * 10);
+        let very_long = Duration::from_mins(1);
+        assert_eq!(pause_after(very_long), LONG_PAUSE_MAX);
+        assert_eq!(pause_after_pass(very_long), LONG_PAUSE_MAX);
+        assert_eq!(pause_after_pass(SWIFT_PASS), Duration::ZERO);
+        let pass = Duration::from_secs(2);
+        assert!(pause_after_pass(pass) >= pass * 20);
     }
 
     #[test]

@@ -23,14 +23,16 @@ const YOUNG_MAX: usize = 20_000;
 const TABLES: [(&str, &str); 3] = [
     (
         "payments",
-        "state IN ('captured', 'declined', 'voided', 'refunded', 'ended')",
+        // One by one, and the most frequent first: for most rows that is one comparison, where a list is walked.
+        "state = 'captured' OR state = 'declined' OR state = 'voided' OR state = 'refunded' OR state = 'ended'",
     ),
     ("payment_attempts", "next_at IS NULL AND state <> 'failed'"),
     ("ledger_transfers", "true"),
 ];
 
 /// How many settled rows each table has: those that were there before a horizon and are not expected to
-/// change any more. All of them are known to agree.
+/// change any more. All of them are known to agree, but for those of the orders that were odd, which are looked
+/// at each time: so a shop in which something is wrong is asked no more than another.
 ///
 /// A row that somebody lays hands on is younger from then on, and no longer among them; so they still agree
 /// as long as there are as many as there were.
@@ -40,10 +42,19 @@ pub(crate) struct Verified {
     horizon: Horizon,
     rows: [i64; TABLES.len()],
     booked: Booked,
+    odd: Vec<OrderId>,
 }
 
 /// What settled transfers sum up to, by currency and movement.
 type Booked = BTreeMap<(String, String), i64>;
+
+impl Verified {
+    /// Where there are more odd orders than are told, it is not known which they are.
+    fn remember(mut self, odd: &[OrderId], verified: &mut Option<Self>) {
+        self.odd = odd.to_vec();
+        *verified = (odd.len() < AuditedLedger::ODD_MAX).then_some(self);
+    }
+}
 
 /// Orders whose payment, attempts and transfers do not agree, and the totals of the ledger with what
 /// gateways are being asked for, all as of one moment.
@@ -60,10 +71,11 @@ pub(crate) async fn audit_ledger(
         horizon,
         rows: [0; TABLES.len()],
         booked: Booked::new(),
+        odd: Vec::new(),
     };
     if let Some(before) = before {
         let age = before.horizon.age(db).await?;
-        let mut young = BTreeSet::new();
+        let mut young: BTreeSet<Uuid> = before.odd.iter().map(|id| id.0).collect();
         let mut are_still_there = true;
         for (index, table) in TABLES.iter().enumerate() {
             let (rows, settling) = find_young(db, *table, age, settling_age, &mut young).await?;
@@ -77,7 +89,7 @@ pub(crate) async fn audit_ledger(
             let (booked, settled) = find_booked(db, before.booked, age, settling_age).await?;
             next.booked = settled;
             let totals = totals(booked, find_asked(db, Some(&young)).await?);
-            *verified = odd.is_empty().then_some(next);
+            next.remember(&odd, verified);
             return Ok(AuditedLedger { odd, totals });
         }
     }
@@ -89,7 +101,7 @@ pub(crate) async fn audit_ledger(
     next.booked = settled;
     next.at = Instant::now();
     let totals = totals(booked, find_asked(db, None).await?);
-    *verified = odd.is_empty().then_some(next);
+    next.remember(&odd, verified);
     Ok(AuditedLedger { odd, totals })
 }
 
@@ -105,7 +117,7 @@ async fn find_young(
     // The names and conditions are our own; nothing of them comes from outside.
     let statement = format!(
         "
-        SELECT order_id, age(xmin) > $2 AND {is_steady} FROM {table}
+        SELECT order_id, age(xmin) > $2 AND ({is_steady}) FROM {table}
         WHERE age(xmin) <= $1 OR NOT ({is_steady})
         "
     );

@@ -89,6 +89,60 @@ async fn a_change_by_hand_is_odd_until_it_is_mended() {
 }
 
 #[tokio::test]
+async fn what_is_odd_stays_so_and_other_hands_are_seen_beside_it() {
+    let _alone = RUNNING.read().await;
+    let shop = Shop::new().await;
+    let mut both = [captured(&shop).await, captured(&shop).await];
+    both.sort();
+    let [first, second] = both;
+    let voided = "UPDATE payments SET state = 'voided' WHERE order_id = $1";
+    let captured = "UPDATE payments SET state = 'captured' WHERE order_id = $1";
+    assert_eq!(odd(&shop).await, []);
+    lay_hands(&shop, voided, first).await;
+    for _ in 0..3 {
+        assert_eq!(odd(&shop).await, [first]);
+    }
+    lay_hands(&shop, voided, second).await;
+    for _ in 0..3 {
+        assert_eq!(odd(&shop).await, both);
+    }
+    lay_hands(&shop, captured, first).await;
+    for _ in 0..3 {
+        assert_eq!(odd(&shop).await, [second]);
+    }
+    lay_hands(&shop, captured, second).await;
+    assert_eq!(odd(&shop).await, []);
+}
+
+/// More than any pass looks at in one round.
+const MANY: i32 = 2_000;
+
+#[tokio::test]
+async fn a_hand_on_any_of_many_rows_is_seen_by_the_next_question() {
+    let _alone = RUNNING.read().await;
+    let shop = Shop::new().await;
+    let many = "
+        INSERT INTO payments (order_id, state, amount_minor, currency, gateway, token)
+        SELECT gen_random_uuid(), 'ended', 100, 'EUR', 'sandbox', 'tok_ok' FROM generate_series(1, $1)";
+    let pool = shop.harness.pool();
+    sqlx::query(many).bind(MANY).execute(pool).await.unwrap();
+    // Once added up, and once more by what is remembered.
+    for _ in 0..2 {
+        assert_eq!(odd(&shop).await, []);
+    }
+    let some = "SELECT order_id FROM payments ORDER BY order_id OFFSET $1 LIMIT 1";
+    for place in [0, MANY / 2, MANY - 1] {
+        let found = sqlx::query_scalar(some).bind(place);
+        let order_id = OrderId(found.fetch_one(pool).await.unwrap());
+        let update = |state| format!("UPDATE payments SET state = '{state}' WHERE order_id = $1");
+        lay_hands(&shop, &update("captured"), order_id).await;
+        assert_eq!(odd(&shop).await, [order_id], "{place}");
+        lay_hands(&shop, &update("ended"), order_id).await;
+        assert_eq!(odd(&shop).await, [], "{place}");
+    }
+}
+
+#[tokio::test]
 async fn a_range_comes_in_pages_and_too_much_is_refused() {
     let shop = Shop::new().await;
     let mut ids: Vec<OrderId> = (0..5).map(|_| new_order_id()).collect();
