@@ -31,8 +31,10 @@ const PERIOD_MAX: Duration = Duration::from_secs(6);
 /// A sieve, and a pass, is followed by a pause so many times as long as what it took, as far as the limits allow.
 const PAUSE_FACTOR: u32 = 40;
 /// For what a sieve takes longer than this it pauses so much longer, so that the cost does not grow with the
-/// shop from there on. A shorter one may have had to wait for others, and the next must not be late for it.
+/// shop from there on. Whether it does so by itself, or had to wait for others, shows in the swiftest of the
+/// last few: a machine that is busy, or a first look at everything, must not make the next one late.
 const SWIFT: Duration = Duration::from_secs(3);
+const LAST_FEW: usize = 8;
 /// The same of a pass, which nobody waits for.
 const SWIFT_PASS: Duration = Duration::from_millis(500);
 /// However long it took: what is broken is seen a few minutes later at most.
@@ -173,10 +175,11 @@ pub async fn watch(config: &Config, bus: Bus, process: &Process) -> Result<(), W
 /// One round after the other, until shutdown.
 async fn look(mut auditor: Auditor, standing: &Mutex<Standing>, process: &Process) {
     let mut pass_at = TokioInstant::now();
+    let mut last_few = [Duration::ZERO; LAST_FEW];
     loop {
         let pause = tokio::select! {
             () = process.shutdown.cancelled() => return,
-            done = Box::pin(round(&mut auditor, standing, &mut pass_at)) => done.unwrap_or_else(|error| {
+            done = Box::pin(round(&mut auditor, standing, &mut last_few, &mut pass_at)) => done.unwrap_or_else(|error| {
                 tracing::debug!(%error, "an audit could not be completed");
                 lock(standing).trouble = Some(error.to_string());
                 RETRY
@@ -194,11 +197,14 @@ async fn look(mut auditor: Auditor, standing: &Mutex<Standing>, process: &Proces
 async fn round(
     auditor: &mut Auditor,
     standing: &Mutex<Standing>,
+    last_few: &mut [Duration; LAST_FEW],
     pass_at: &mut TokioInstant,
 ) -> Result<Duration, AuditError> {
     let (report, sieved) = timed(auditor.sieve(Thoroughness::Round)).await;
-    let pause = pause_after(sieved);
     settle(standing, report?, sieved);
+    last_few.rotate_left(1);
+    last_few[LAST_FEW - 1] = sieved;
+    let pause = pause_after(last_few);
     let mut passed = Duration::ZERO;
     if *pass_at <= TokioInstant::now() {
         let report;
@@ -230,10 +236,13 @@ fn settle(standing: &Mutex<Standing>, report: Report, took: Duration) {
     });
 }
 
-fn pause_after(sieved: Duration) -> Duration {
-    let period = (sieved * PAUSE_FACTOR).clamp(PERIOD, PERIOD_MAX);
-    let long = (sieved.saturating_sub(SWIFT) * PAUSE_FACTOR).min(LONG_PAUSE_MAX);
-    period.saturating_sub(sieved).max(long)
+/// The pause after the last of these.
+fn pause_after(sieves: &[Duration; LAST_FEW]) -> Duration {
+    let last = sieves[LAST_FEW - 1];
+    let swiftest = sieves.iter().copied().min().unwrap_or(last);
+    let period = (last * PAUSE_FACTOR).clamp(PERIOD, PERIOD_MAX);
+    let long = (swiftest.saturating_sub(SWIFT) * PAUSE_FACTOR).min(LONG_PAUSE_MAX);
+    period.saturating_sub(last).max(long)
 }
 
 fn pause_after_pass(passed: Duration) -> Duration {
@@ -300,21 +309,29 @@ mod tests {
         const SEEN_WITHIN: Duration = Duration::from_secs(10);
         for took_ms in [0, 50, 500, 1_000, 3_000] {
             let took = Duration::from_millis(took_ms);
-            assert!(took + pause_after(took) + took <= SEEN_WITHIN, "{took:?}");
+            let pause = pause_after(&[took; LAST_FEW]);
+            assert!(took + pause + took <= SEEN_WITHIN, "{took:?}");
         }
-        assert_eq!(pause_after(Duration::ZERO), PERIOD);
+        assert_eq!(pause_after(&[Duration::ZERO; LAST_FEW]), PERIOD);
     }
 
     #[test]
-    fn a_long_one_takes_a_small_part_and_comes_all_the_same() {
+    fn long_ones_take_a_small_part_and_come_all_the_same() {
         let long = SWIFT + Duration::from_secs(1);
-        assert!(pause_after(long) >= long * 10);
+        assert!(pause_after(&[long; LAST_FEW]) >= long * 10);
         let very_long = Duration::from_mins(1);
-        assert_eq!(pause_after(very_long), LONG_PAUSE_MAX);
+        assert_eq!(pause_after(&[very_long; LAST_FEW]), LONG_PAUSE_MAX);
         assert_eq!(pause_after_pass(very_long), LONG_PAUSE_MAX);
         assert_eq!(pause_after_pass(SWIFT_PASS), Duration::ZERO);
         let pass = Duration::from_secs(2);
         assert!(pause_after_pass(pass) >= pass * 20);
+    }
+
+    #[test]
+    fn one_that_had_to_wait_does_not_make_the_next_one_late() {
+        let mut sieves = [Duration::from_secs(8); LAST_FEW];
+        sieves[0] = SWIFT;
+        assert_eq!(pause_after(&sieves), Duration::ZERO);
     }
 
     #[test]
