@@ -141,7 +141,8 @@ mod armed {
     }
 
     pub(crate) fn clock_error() -> SignedDuration {
-        let Some(Armed { config, at }) = ARMED.get().filter(|it| it.config.clock_jump_ms > 0) else {
+        let Some(Armed { config, at }) = ARMED.get().filter(|it| it.config.clock_jump_ms > 0)
+        else {
             return SignedDuration::ZERO;
         };
         let period = at.elapsed().as_secs() / JUMP_PERIOD_S;
