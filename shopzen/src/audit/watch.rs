@@ -177,14 +177,15 @@ async fn look(mut auditor: Auditor, standing: &Mutex<Standing>, process: &Proces
     let mut pass_at = TokioInstant::now();
     let mut last_few = [Duration::ZERO; LAST_FEW];
     loop {
-        let pause = tokio::select! {
+        let done = tokio::select! {
             () = process.shutdown.cancelled() => return,
-            done = Box::pin(round(&mut auditor, standing, &mut last_few, &mut pass_at)) => done.unwrap_or_else(|error| {
-                tracing::debug!(%error, "an audit could not be completed");
-                lock(standing).trouble = Some(error.to_string());
-                RETRY
-            }),
+            done = round(&mut auditor, standing, &mut last_few, &mut pass_at) => done,
         };
+        let pause = done.unwrap_or_else(|error| {
+            tracing::debug!(%error, "an audit could not be completed");
+            lock(standing).trouble = Some(error.to_string());
+            RETRY
+        });
         tokio::select! {
             () = process.shutdown.cancelled() => return,
             () = sleep_until(TokioInstant::now() + pause) => {}
@@ -200,7 +201,7 @@ async fn round(
     last_few: &mut [Duration; LAST_FEW],
     pass_at: &mut TokioInstant,
 ) -> Result<Duration, AuditError> {
-    let (report, sieved) = timed(auditor.sieve(Thoroughness::Round)).await;
+    let (report, sieved) = timed(Box::pin(auditor.sieve(Thoroughness::Round))).await;
     settle(standing, report?, sieved);
     last_few.rotate_left(1);
     last_few[LAST_FEW - 1] = sieved;
@@ -208,7 +209,7 @@ async fn round(
     let mut passed = Duration::ZERO;
     if *pass_at <= TokioInstant::now() {
         let report;
-        (report, passed) = timed(auditor.pass(Thoroughness::Round, clock::now())).await;
+        (report, passed) = timed(Box::pin(auditor.pass(Thoroughness::Round, clock::now()))).await;
         let report = report?;
         metrics::counter!("audit_orders_total").increment(in_u64(report.orders));
         settle(standing, report, sieved + passed);

@@ -127,7 +127,7 @@ impl Campaign {
         let began = Instant::now();
         let injector = Injector::new(&shop, seed);
         sleep(WARM_UP).await;
-        let mut history = faults(args, seed, &injector, &market, terminal).await;
+        let mut history = Box::pin(faults(args, seed, &injector, &market, terminal)).await;
         let last_fault = Instant::now();
         verdict::heal(&shop).await;
         sleep(COOL_DOWN).await;
