@@ -28,6 +28,8 @@ use crate::up::process::{self, is_alive, wait_until};
 const REWOUND_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// How long a process may take to be gone after `kill -9`.
 const GONE_LIMIT: Duration = Duration::from_secs(5);
+/// How soon it is tried again to mend streams; for how long, `INJECT_LIMIT` in `campaign.rs` says.
+const MEND_AGAIN: Duration = Duration::from_millis(250);
 
 /// What was done, and since when it is over.
 #[derive(Clone, Debug)]
@@ -101,7 +103,10 @@ impl<'a> Injector<'a> {
                 let filled = self.shop.tamper().fill_stream(service).await;
                 filled.map_err(|error| error.to_string())?;
                 sleep(pause).await;
-                self.shop.mend_streams().await?;
+                // The broker may be away just then, by another fault, and this one is over when there is room again.
+                while self.shop.mend_streams().await.is_err() {
+                    sleep(MEND_AGAIN).await;
+                }
             }
             Fault::FillDisk(pause) => {
                 let disk = self.shop.disk.as_ref().ok_or("no disk could be mounted")?;
