@@ -33,7 +33,7 @@ const PAUSE_FACTOR: u32 = 40;
 /// For what a sieve takes longer than this it pauses so much longer, so that the cost does not grow with the
 /// shop from there on. Whether it does so by itself, or had to wait for others, shows in the swiftest of the
 /// last few: a machine that is busy, or a first look at everything, must not make the next one late.
-const SWIFT: Duration = Duration::from_secs(3);
+const SWIFT: Duration = Duration::from_secs(1);
 const LAST_FEW: usize = 8;
 /// The same of a pass, which nobody waits for.
 const SWIFT_PASS: Duration = Duration::from_millis(500);
@@ -306,26 +306,27 @@ mod tests {
     }
 
     #[test]
-    fn what_a_swift_sieve_did_not_see_the_next_one_shows_within_ten_seconds() {
+    fn a_swift_sieve_is_never_late() {
         const SEEN_WITHIN: Duration = Duration::from_secs(10);
-        for took_ms in [0, 50, 500, 1_000, 3_000] {
+        for took_ms in [0, 50, 500, 1_000] {
             let took = Duration::from_millis(took_ms);
-            let pause = pause_after(&[took; LAST_FEW]);
-            assert!(took + pause + took <= SEEN_WITHIN, "{took:?}");
+            let period = took + pause_after(&[took; LAST_FEW]);
+            assert!(period <= PERIOD_MAX, "{took:?}");
+            // What one has just missed the next one shows.
+            assert!(period + took <= SEEN_WITHIN, "{took:?}");
         }
         assert_eq!(pause_after(&[Duration::ZERO; LAST_FEW]), PERIOD);
     }
 
     #[test]
     fn long_ones_take_a_small_part_and_come_all_the_same() {
-        let long = SWIFT + Duration::from_secs(1);
-        assert!(pause_after(&[long; LAST_FEW]) >= long * 10);
+        let long = Duration::from_secs(2);
+        assert!(pause_after(&[long; LAST_FEW]) >= long * 20);
+        assert!(pause_after_pass(long) >= long * 20);
         let very_long = Duration::from_mins(1);
         assert_eq!(pause_after(&[very_long; LAST_FEW]), LONG_PAUSE_MAX);
         assert_eq!(pause_after_pass(very_long), LONG_PAUSE_MAX);
         assert_eq!(pause_after_pass(SWIFT_PASS), Duration::ZERO);
-        let pass = Duration::from_secs(2);
-        assert!(pause_after_pass(pass) >= pass * 20);
     }
 
     #[test]
