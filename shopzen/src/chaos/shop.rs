@@ -57,8 +57,8 @@ const DEADLINE_S: &str = "30";
 const ACTION_DEADLINE_S: &str = "10";
 
 /// How often processes die by themselves, as a share of the times they pass: a few times a minute in all, and
-/// each so seldom that with [`super::campaign::DEATHS_MAX`] from outside nobody is given a pause, which is no
-/// recovery. Clocks of one shop may differ by less than a request has time (`Shop-Deadline`).
+/// each so seldom that with the deaths from outside (`DEATHS_MAX` of `campaign.rs`) nobody is given a pause, which
+/// is no recovery. Clocks of one shop may differ by less than a request has time (`Shop-Deadline`).
 const FAILPOINTS: [(&str, &str); 7] = [
     ("before_commit", "0.0003"),
     ("after_commit", "0.0003"),
