@@ -19,6 +19,7 @@ use crate::{
     failure::backoff,
     gather::Pace,
     message::Message,
+    progress::{Place, Progress},
     streams,
 };
 
@@ -38,13 +39,14 @@ const LOOK_UP_DELAY_MAX: Duration = Duration::from_secs(2);
 
 pub(crate) struct Delivery {
     message: Message,
+    place: Option<Place>,
     acker: Acker,
 }
 
 /// Pulls from one stream until shutdown, whatever becomes of the consumer, the stream or the broker.
 pub(crate) async fn follow(
     bus: Bus,
-    service: Service,
+    progress: Arc<Progress>,
     source: Service,
     filters: Vec<String>,
     queue: mpsc::Sender<Delivery>,
@@ -55,7 +57,7 @@ pub(crate) async fn follow(
     loop {
         let ended = tokio::select! {
             () = shutdown.cancelled() => return,
-            ended = pull(&jetstream, service, source, &filters, &queue, &mut failures) => ended,
+            ended = pull(&jetstream, &progress, source, &filters, &queue, &mut failures) => ended,
         };
         failures = failures.saturating_add(1);
         if failures > 3 {
@@ -84,13 +86,13 @@ pub(crate) async fn follow(
 /// Pulls until something is wrong, and says what.
 async fn pull(
     jetstream: &jetstream::Context,
-    service: Service,
+    progress: &Progress,
     source: Service,
     filters: &[String],
     queue: &mpsc::Sender<Delivery>,
     failures: &mut u32,
 ) -> String {
-    let consumer = match streams::ensure_consumer(jetstream, service, source, filters).await {
+    let consumer = match streams::ensure_consumer(jetstream, progress, source, filters).await {
         Ok(consumer) => consumer,
         Err(error) => return error.to_string(),
     };
@@ -112,7 +114,10 @@ async fn pull(
             Ok(message) => {
                 errors = 0;
                 *failures = 0;
-                let deliveries = message.info().map_or(1, |info| info.delivered);
+                let (deliveries, place) = match message.info() {
+                    Ok(info) => (info.delivered, Place::of(source, &info)),
+                    Err(_) => (1, None),
+                };
                 let (message, acker) = message.split();
                 let delivery = Delivery {
                     message: Message {
@@ -121,6 +126,7 @@ async fn pull(
                         payload: message.payload,
                         deliveries,
                     },
+                    place,
                     acker,
                 };
                 if queue.send(delivery).await.is_err() {
@@ -141,6 +147,7 @@ async fn pull(
 /// Handles what the followers bring, batch by batch, until they are gone.
 pub(crate) async fn handle<S: Send + Sync + 'static>(
     engine: Arc<Engine<S>>,
+    progress: Arc<Progress>,
     mut queue: mpsc::Receiver<Delivery>,
     shutdown: CancellationToken,
 ) {
@@ -159,13 +166,13 @@ pub(crate) async fn handle<S: Send + Sync + 'static>(
             }
             continue;
         }
-        let (messages, ackers): (Vec<_>, Vec<_>) = batch
+        let (messages, replies): (Vec<_>, Vec<_>) = batch
             .drain(..)
-            .map(|delivery| (delivery.message, delivery.acker))
+            .map(|delivery| (delivery.message, (delivery.place, delivery.acker)))
             .unzip();
         let verdicts = engine.consume(&messages, StopAt::Never).await;
         failpoint::pass(Failpoint::BeforeAck);
-        for ((message, acker), verdict) in messages.iter().zip(ackers).zip(verdicts) {
+        for ((message, (place, acker)), verdict) in messages.iter().zip(replies).zip(verdicts) {
             let kind = match verdict {
                 Verdict::Done => AckKind::Ack,
                 Verdict::Again => AckKind::Nak(Some(backoff(message.deliveries))),
@@ -174,6 +181,9 @@ pub(crate) async fn handle<S: Send + Sync + 'static>(
             // A lost acknowledgement costs one repeat, which the inbox drops.
             if let Err(error) = acker.ack_with(kind).await {
                 tracing::debug!(%error, "an acknowledgement was lost");
+            }
+            if let (Verdict::Done | Verdict::Dead, Some(place)) = (verdict, place) {
+                progress.acknowledge(place);
             }
         }
         pace.rest(messages.len());

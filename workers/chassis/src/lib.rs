@@ -27,6 +27,7 @@ mod message;
 mod outbox;
 mod passage;
 mod process;
+mod progress;
 mod queue;
 mod reconcile;
 mod respond;

@@ -6,9 +6,11 @@ use async_nats::jetstream::{
     self, ErrorCode,
     consumer::{AckPolicy, PullConsumer, pull},
     context::{CreateStreamErrorKind, GetStreamErrorKind},
-    stream::{Config, Info},
+    stream::{Config, ConsumerErrorKind, Info},
 };
 use shopzen_contracts::Service;
+
+use crate::{failure, progress::Progress};
 
 const DEFINITIONS: [(Service, &str); 6] = [
     (
@@ -165,15 +167,33 @@ pub(crate) const ACK_WAIT: Duration = Duration::from_secs(30);
 /// Messages a consumer may have delivered without an acknowledgement, over all replicas.
 const ACK_PENDING_MAX: i64 = 20_000;
 
-/// The durable consumer by which `service` follows `source`, made or made right.
+/// The durable consumer by which a worker follows `source`, made or made right.
 pub(crate) async fn ensure_consumer(
     jetstream: &jetstream::Context,
-    service: Service,
+    progress: &Progress,
     source: Service,
     filters: &[String],
 ) -> Result<PullConsumer, StreamError> {
+    let failed = |why: String| StreamError {
+        stream: source.stream(),
+        why,
+    };
+    let durable_name = durable_name(progress.service, source);
+    let found = jetstream
+        .get_consumer_from_stream::<pull::Config, _, _>(&durable_name, source.stream())
+        .await;
+    let deliver_policy = match found {
+        // Where a consumer began cannot be changed.
+        Ok(consumer) => consumer.cached_info().config.deliver_policy,
+        Err(error) if is_missing(&error.kind()) => progress
+            .beginning(source)
+            .await
+            .map_err(|error| failed(failure::chain(&error)))?,
+        Err(error) => return Err(failed(error.to_string())),
+    };
     let config = pull::Config {
-        durable_name: Some(durable_name(service, source)),
+        durable_name: Some(durable_name),
+        deliver_policy,
         filter_subjects: filters.to_vec(),
         ack_policy: AckPolicy::Explicit,
         ack_wait: ACK_WAIT,
@@ -185,10 +205,11 @@ pub(crate) async fn ensure_consumer(
     jetstream
         .create_consumer_on_stream(config, source.stream())
         .await
-        .map_err(|error| StreamError {
-            stream: source.stream(),
-            why: error.to_string(),
-        })
+        .map_err(|error| failed(error.to_string()))
+}
+
+fn is_missing(kind: &ConsumerErrorKind) -> bool {
+    matches!(kind, ConsumerErrorKind::JetStream(error) if error.error_code() == ErrorCode::CONSUMER_NOT_FOUND)
 }
 
 /// `payments__orders`: who listens, and to whom.

@@ -21,6 +21,7 @@ use crate::{
     handle::{CommandHandler, Connections, EventHandler, ItemHandler, QueryHandler, SweepHandler},
     identity::Verifier,
     outbox::{self, Relay},
+    progress::{self, Progress},
     queue::{Drain, Draining},
     respond::{add_endpoint, open_service, verb_of},
     retention,
@@ -359,11 +360,12 @@ impl<S: Send + Sync + 'static> Worker<S> {
         if self.sources.is_empty() {
             return;
         }
+        let progress = Arc::new(Progress::new(self.service, engine.pool.clone()));
         let (queue, deliveries) = consume::queue();
         for (source, filters) in &self.sources {
             engine.tasks.spawn(consume::follow(
                 bus.clone(),
-                self.service,
+                Arc::clone(&progress),
                 *source,
                 filters.clone(),
                 queue.clone(),
@@ -372,9 +374,13 @@ impl<S: Send + Sync + 'static> Worker<S> {
         }
         engine.tasks.spawn(consume::handle(
             Arc::clone(engine),
+            Arc::clone(&progress),
             deliveries,
             shutdown.clone(),
         ));
+        engine
+            .tasks
+            .spawn(progress::keep(progress, bus.clone(), shutdown.clone()));
     }
 }
 

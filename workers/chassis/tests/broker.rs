@@ -5,13 +5,14 @@
 
 use std::{fs, path::Path, sync::LazyLock, time::Duration};
 
-use async_nats::jetstream;
+use async_nats::jetstream::{self, consumer::PullConsumer};
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use shopzen_chassis::{
     Answers, AskError, Asker, Asking, Bus, Cx, DatabaseConfig, DecideLetter, Failure, LETTERS_MAX,
     LetterAct, LetterState, ListLetters, NatsLogin, Process, Received, Request, Secret, Worker,
-    streams,
+    jiff_sqlx, streams,
 };
 use shopzen_contracts::{Command, Event, Service};
 use shopzen_test_servers::{Nats, servers};
@@ -221,6 +222,35 @@ impl Stage {
         }
     }
 
+    /// Up to when the follower knows that it has handled everything.
+    async fn handled_until(&self) -> Option<Timestamp> {
+        let until: Option<jiff_sqlx::Timestamp> =
+            sqlx::query_scalar("SELECT handled_until FROM progress")
+                .fetch_optional(&self.follower)
+                .await
+                .unwrap();
+        until.map(jiff_sqlx::Timestamp::to_jiff)
+    }
+
+    /// The one by which the follower follows.
+    async fn consumer(&self) -> PullConsumer {
+        self.jetstream
+            .get_consumer_from_stream("stock__notify", "EVT_NOTIFY")
+            .await
+            .unwrap()
+    }
+
+    async fn delete_consumer(&self) {
+        wait_for("the consumer is deleted", async || {
+            let deleted = self
+                .jetstream
+                .delete_consumer_from_stream("stock__notify", "EVT_NOTIFY")
+                .await;
+            deleted.is_ok_and(|deleted| deleted.success)
+        })
+        .await;
+    }
+
     async fn end(mut self) {
         self.process.shutdown.cancel();
         timeout(LIMIT, async {
@@ -229,6 +259,13 @@ impl Stage {
         .await
         .unwrap();
     }
+}
+
+/// What the broker forgets of a stream.
+enum Loss {
+    Consumer,
+    Stream,
+    Tail,
 }
 
 async fn wait_for(what: &str, mut condition: impl AsyncFnMut() -> bool) {
@@ -254,18 +291,80 @@ fn copy_folder(from: &Path, to: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deleted_consumer_is_made_again() {
+async fn a_deleted_consumer_is_made_again_and_goes_on_near_where_it_was() {
     let stage = Stage::set().await;
     stage.emit(0..20).await;
     stage.until_all_seen(20).await;
-    stage
-        .jetstream
-        .delete_consumer_from_stream("stock__notify", "EVT_NOTIFY")
-        .await
-        .unwrap();
-    stage.emit(20..40).await;
-    stage.until_all_seen(40).await;
+    // Longer than clocks are allowed to differ.
+    let old = Duration::from_secs(6);
+    let (began, handled_at) = (Instant::now(), Timestamp::now());
+    let mut next = 20;
+    while stage.handled_until().await < Some(handled_at + old) {
+        assert!(began.elapsed() < LIMIT, "it was not kept what is handled");
+        stage.emit(next..next + 1).await;
+        next += 1;
+        stage.until_all_seen(next).await;
+    }
+    stage.delete_consumer().await;
+    stage.emit(next..next + 20).await;
+    next += 20;
+    stage.until_all_seen(next).await;
+    let consumer = stage.consumer().await;
+    let delivered = consumer.cached_info().delivered.consumer_sequence;
+    assert!(
+        delivered <= u64::try_from(next - 20).unwrap(),
+        "{delivered} of {next} events came, and 20 of them were handled long ago"
+    );
     stage.end().await;
+}
+
+/// A follower's place is lost while it has events yet to handle, and with it the stream or its tail, so that
+/// these events come once more, under other numbers or the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_not_handled_when_a_consumer_was_lost_is_handled() {
+    for loss in [Loss::Consumer, Loss::Stream, Loss::Tail] {
+        let mut stage = Stage::set().await;
+        stage.emit(0..10).await;
+        stage.until_all_seen(10).await;
+        let copy = stage.nats.store().with_extension("copy");
+        if matches!(loss, Loss::Tail) {
+            stage.nats.kill().unwrap();
+            copy_folder(&stage.nats.store(), &copy);
+            stage.nats.start_again().unwrap();
+        }
+        let before = Timestamp::now();
+        stage.emit(10..20).await;
+        stage.until_all_seen(20).await;
+        wait_for("it is kept what is handled", async || {
+            stage.handled_until().await > Some(before)
+        })
+        .await;
+        let mut hold = stage.follower.begin().await.unwrap();
+        sqlx::query("LOCK TABLE seen IN SHARE MODE")
+            .execute(&mut *hold)
+            .await
+            .unwrap();
+        stage.emit(20..30).await;
+        stage.until_nothing_is_pending().await;
+        match loss {
+            Loss::Consumer => stage.delete_consumer().await,
+            Loss::Stream => {
+                let deleted = stage.jetstream.delete_stream("EVT_NOTIFY").await;
+                assert!(deleted.unwrap().success);
+            }
+            Loss::Tail => {
+                stage.nats.kill().unwrap();
+                fs::remove_dir_all(stage.nats.store()).unwrap();
+                fs::rename(&copy, stage.nats.store()).unwrap();
+                stage.nats.start_again().unwrap();
+                stage.delete_consumer().await;
+            }
+        }
+        hold.rollback().await.unwrap();
+        stage.emit(30..40).await;
+        stage.until_all_seen(40).await;
+        stage.end().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
