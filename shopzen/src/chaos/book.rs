@@ -1,6 +1,7 @@
 //! What the shoppers saw: kept on their side, so that it can be held against what the shop says later.
 
 use std::{
+    cmp::Reverse,
     collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -26,6 +27,19 @@ pub struct Accepted {
 pub struct Checkout {
     pub began: Instant,
     pub confirmed: Instant,
+}
+
+/// A time in which nobody was told that an order is confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Silence {
+    pub from: Instant,
+    pub until: Instant,
+}
+
+impl Silence {
+    pub fn length(&self) -> Duration {
+        self.until - self.from
+    }
 }
 
 #[derive(Debug, Default)]
@@ -111,6 +125,23 @@ impl Book {
         after.map(|it| it.confirmed - since).min()
     }
 
+    /// The longest times between one confirmation and the next, longest first.
+    pub fn silences(&self, count: usize) -> Vec<Silence> {
+        let pages = self.pages();
+        let mut confirmed: Vec<Instant> = pages.checkouts.iter().map(|it| it.confirmed).collect();
+        confirmed.sort_unstable();
+        let mut silences: Vec<Silence> = confirmed
+            .windows(2)
+            .map(|pair| Silence {
+                from: pair[0],
+                until: pair[1],
+            })
+            .collect();
+        silences.sort_unstable_by_key(|silence| Reverse(silence.length()));
+        silences.truncate(count);
+        silences
+    }
+
     pub fn answers(&self) -> BTreeMap<String, u64> {
         self.pages().answers.clone()
     }
@@ -179,5 +210,23 @@ mod tests {
             confirmed: at(500),
         });
         assert_eq!(book.recovery(at(100)), Some(Duration::from_millis(300)));
+    }
+
+    #[test]
+    fn a_silence_is_from_one_confirmation_to_the_next() {
+        let book = Book::default();
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        for (began, confirmed) in [(0, 400), (100, 200), (300, 1_000), (500, 1_100)] {
+            book.confirm(Checkout {
+                began: at(began),
+                confirmed: at(confirmed),
+            });
+        }
+        let silence = |from, until| Silence {
+            from: at(from),
+            until: at(until),
+        };
+        assert_eq!(book.silences(2), [silence(400, 1_000), silence(200, 400)]);
     }
 }

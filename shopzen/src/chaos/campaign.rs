@@ -61,15 +61,16 @@ pub struct Campaign {
 }
 
 /// What was done to the shop.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct History {
+    /// When the load began, and when it ended.
+    pub began: Instant,
+    pub ended: Instant,
     pub injected: Vec<Injected>,
     /// What could not be done, and why.
     pub failed: Vec<(Fault, String)>,
     /// Whether the broker had a disk that can be full.
     pub had_disk: bool,
-    /// For how long there was load.
-    pub loaded: Duration,
 }
 
 impl Campaign {
@@ -127,14 +128,21 @@ impl Campaign {
         let began = Instant::now();
         let injector = Injector::new(&shop, seed);
         sleep(WARM_UP).await;
-        let mut history = Box::pin(faults(args, seed, &injector, &market, terminal)).await;
+        let mut history = History {
+            began,
+            ended: began,
+            injected: Vec::new(),
+            failed: Vec::new(),
+            had_disk: shop.disk.is_some(),
+        };
+        let breaking = faults(args, seed, &injector, &market, &mut history, terminal);
+        Box::pin(breaking).await;
         let last_fault = Instant::now();
         verdict::heal(&shop).await;
         sleep(COOL_DOWN).await;
         let step = terminal.step("shoppers");
         crowd.finish().await;
-        history.had_disk = shop.disk.is_some();
-        history.loaded = began.elapsed();
+        history.ended = Instant::now();
         history.injected.sort_by_key(|injected| injected.over);
         step.done(&format!(
             "{} orders were accepted",
@@ -153,11 +161,11 @@ async fn faults(
     seed: u64,
     injector: &Injector<'_>,
     market: &Market,
+    history: &mut History,
     terminal: &Terminal,
-) -> History {
+) {
     let mut schedule = Schedule::new(seed);
     let mut deaths = Deaths::default();
-    let mut history = History::default();
     let began = Instant::now();
     let mut progress = terminal.progress(args.duration().as_secs(), "s");
     let mut ticks = interval(args.period());
@@ -167,7 +175,7 @@ async fn faults(
             && market.book.accepted_count() >= args.checkouts
             && history.injected.len() >= args.faults;
         if enough {
-            return history;
+            return;
         }
         ticks.tick().await;
         let orders = market.book.accepted_count();

@@ -32,6 +32,9 @@ const NO_OTHER_VERSION: (&str, &str) = (
     "that takes another version: --beside PROGRAM",
 );
 
+/// The longest silences that are named.
+const SILENCES_NAMED: usize = 5;
+
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// Whether every promise was kept, and every recovery in time.
@@ -49,6 +52,8 @@ pub struct Report {
     pub recoveries: Vec<Recovered>,
     /// Recoveries that took longer than their limit.
     pub late: Vec<String>,
+    /// The longest times in which nobody was told that an order is confirmed, whatever was broken.
+    pub silences: Vec<Quiet>,
     /// From the last fault until no order was open.
     pub quiet_after_ms: Option<u128>,
     pub quiet_limit_ms: u128,
@@ -77,6 +82,16 @@ pub struct Recovered {
     pub limit_ms: u128,
 }
 
+/// A time without a confirmation, and what was over in it: a fault that began before another one had ended
+/// has no recovery of its own, and shows here.
+#[derive(Debug, Serialize)]
+pub struct Quiet {
+    pub ms: u128,
+    /// Since the load began.
+    pub from_s: u64,
+    pub faults: Vec<String>,
+}
+
 impl Report {
     pub fn new(
         args: &ChaosArgs,
@@ -102,7 +117,7 @@ impl Report {
             version: env!("CARGO_PKG_VERSION"),
             cpus: cpus(),
             shoppers: args.shoppers,
-            seconds: history.loaded.as_secs(),
+            seconds: (history.ended - history.began).as_secs(),
             load: Load {
                 accepted: book.accepted_count(),
                 confirmed_while_waited_for: book.confirmed_count(),
@@ -115,6 +130,7 @@ impl Report {
             not_possible,
             recoveries,
             late,
+            silences: silences(book, history),
             quiet_after_ms: verdict.quiet_after.map(|after| after.as_millis()),
             quiet_limit_ms: QUIET_LIMIT.as_millis(),
             looked_at: verdict.looked_at,
@@ -208,6 +224,19 @@ impl Report {
         for late in &self.late {
             let _ = writeln!(text, "\nToo late: {late}");
         }
+        text.push_str(
+            "\nWhere another fault came before the shop had recovered, the time runs from the last one. The \
+             longest times in which nobody was told that an order is confirmed:\n\n",
+        );
+        for silence in &self.silences {
+            let _ = writeln!(
+                text,
+                "- {} ms, {} s after the load began, with {}",
+                silence.ms,
+                silence.from_s,
+                silence.faults.join("; ")
+            );
+        }
         match self.quiet_after_ms {
             Some(after) => {
                 let _ = writeln!(
@@ -288,6 +317,20 @@ fn table<K: std::fmt::Display, V: std::fmt::Display>(
         let _ = writeln!(text, "| {name} | {value} |");
     }
     text.push('\n');
+}
+
+fn silences(book: &Book, history: &History) -> Vec<Quiet> {
+    let longest = book.silences(SILENCES_NAMED);
+    let quiet = longest.into_iter().map(|silence| {
+        let during = |over| (silence.from..silence.until).contains(over);
+        let faults = history.injected.iter().filter(|it| during(&it.over));
+        Quiet {
+            ms: silence.length().as_millis(),
+            from_s: (silence.from - history.began).as_secs(),
+            faults: faults.map(|it| it.fault.to_string()).collect(),
+        }
+    });
+    quiet.collect()
 }
 
 /// Of each class, and those that took too long. Where another fault came before the shop had recovered from
