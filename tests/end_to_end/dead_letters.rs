@@ -1,5 +1,5 @@
-//! A message that nobody can read comes in the middle of a checkout: that order waits, the others do not, and
-//! an operator mends it. Staff can do the same over HTTP.
+//! A message that nobody can read comes in the middle of a checkout: that order waits, the others do not, the audit
+//! sees what hangs on it, and an operator mends it. Staff can do the same over HTTP.
 
 use std::{fs, process::Command};
 
@@ -10,9 +10,13 @@ use shopzen_tests::shop::{Shop, order_of, wait_for};
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
+use crate::audit;
+
 const LETTERS: &str = "/api/v1/admin/dead-letters";
 /// Only orders follows it.
 const AUTHORISED: &str = "shop.evt.payments.v1.authorised";
+/// stock, payments and notify follow it.
+const CANCELLED: &str = "shop.evt.orders.v1.cancelled";
 const WHY: &str = "the sender was updated too early";
 
 /// Sends an event as a worker whose program is broken would.
@@ -236,6 +240,60 @@ async fn mend(shop: &Shop, order_id: &str, letter: &str) -> Result<()> {
     ensure!(code == Some(0) && text.contains("handled"), "{text}");
     let (text, code) = run(&["replay", letter])?;
     ensure!(code == Some(1) && text.contains("before"), "{text}");
+    Ok(())
+}
+
+/// The order has ended, and stock cannot be told: its goods stay held, which must not stay unseen.
+#[tokio::test(flavor = "multi_thread")]
+async fn goods_that_wait_behind_a_dead_letter_turn_the_audit_red_until_it_is_decided() -> Result<()>
+{
+    let shop = Shop::start(&[]).await?;
+    let available = shop.available("LAMP-BRASS").await?;
+    let body = order_of(&[("LAMP-BRASS", 1)], "tok_requires_action");
+    let order = shop.accepted("held", &body).await?;
+    wait_for("the shopper is asked to act", async || {
+        Ok(shop.seen(&order).await?["payment"]["status"] == "requires_action")
+    })
+    .await?;
+    let id = order["id"].as_str().context("an order has an id")?;
+    send(
+        &shop,
+        "orders",
+        &format!("{CANCELLED}.{id}"),
+        "{\"order_id\": \"gar",
+    )
+    .await?;
+    let of_stock = |letters: &[Value], state: &str| {
+        let mut letters = letters.iter();
+        letters.any(|letter| letter["worker"] == "stock" && letter["state"] == state)
+    };
+    wait_for("stock sets the message aside", async || {
+        Ok(of_stock(&letters_about(&shop, id)?, "dead"))
+    })
+    .await?;
+    audit::turns(&shop, false, "").await?;
+
+    let token = order["order_token"]
+        .as_str()
+        .context("a guest has a token")?;
+    let cancelled = shop
+        .post(&format!("/api/v1/orders/{id}/cancel"))
+        .header("Order-Token", token)
+        .send()
+        .await?;
+    ensure!(cancelled.status().is_success(), "{}", cancelled.status());
+    wait_for("the cancellation waits at stock", async || {
+        Ok(of_stock(&letters_about(&shop, id)?, "waiting"))
+    })
+    .await?;
+    audit::turns(&shop, true, id).await?;
+    ensure!(shop.available("LAMP-BRASS").await? == available - 1);
+
+    let (text, code) =
+        said(shop.command(&["dead-letters", "drop", "--order", id, "--why", WHY])?)?;
+    ensure!(code == Some(0), "{text}");
+    audit::turns(&shop, false, "").await?;
+    ensure!(shop.available("LAMP-BRASS").await? == available);
     Ok(())
 }
 

@@ -259,8 +259,12 @@ impl Report {
         let _ = writeln!(
             text,
             "## Promises\n\n{} orders judged by the audit, {} accepted orders looked up by who placed them, {} \
-             messages planted that nobody can handle, {} dead letters.{books}\n",
-            looked_at.orders, looked_at.accepted, looked_at.poison, looked_at.dead_letters
+             messages planted that nobody can handle, {} dead letters, {} webhooks taken.{books}\n",
+            looked_at.orders,
+            looked_at.accepted,
+            looked_at.poison,
+            looked_at.dead_letters,
+            looked_at.webhooks.unwrap_or_default()
         );
         text.push_str("| | Promise | Violations |\n|---|---|---|\n");
         for invariant in Invariant::ALL {

@@ -229,9 +229,20 @@ impl Shop {
 
     /// How many orders have not ended, by their rows.
     pub async fn count_open_orders(&self) -> Result<i64, String> {
+        self.count(Service::Orders, "SELECT count(*) FROM orders WHERE open")
+            .await
+    }
+
+    /// How many webhooks of the gateway were believed to be from it, each once.
+    pub async fn count_webhooks(&self) -> Result<i64, String> {
+        self.count(Service::Payments, "SELECT count(*) FROM webhooks")
+            .await
+    }
+
+    async fn count(&self, of: Service, statement: &'static str) -> Result<i64, String> {
         let counted = async {
-            let mut admin = self.administer(&database_of(Service::Orders)).await?;
-            sqlx::query_scalar("SELECT count(*) FROM orders WHERE open")
+            let mut admin = self.administer(&database_of(of)).await?;
+            sqlx::query_scalar(statement)
                 .fetch_one(&mut admin)
                 .await
                 .map_err(|error| error.to_string())

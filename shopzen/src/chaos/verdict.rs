@@ -55,6 +55,8 @@ pub struct LookedAt {
     pub accepted: usize,
     pub dead_letters: usize,
     pub poison: usize,
+    /// Of the gateway, that were taken. None where the other version knows none.
+    pub webhooks: Option<i64>,
     pub gateway_compared: bool,
     /// How often processes died by themselves, by failpoint.
     pub failpoints: BTreeMap<&'static str, usize>,
@@ -111,6 +113,7 @@ pub async fn of(
     step.done(&format!("{} orders judged", verdict.looked_at.orders));
     verdict.look_at_dead_letters(shop, planted).await;
     verdict.looked_at.failpoints = shop.deaths_at_failpoints();
+    verdict.looked_at.webhooks = shop.count_webhooks().await.ok();
     let book = &market.book;
     for broken in book.broken_keys() {
         verdict.break_promise(Invariant::I10.name(), broken);

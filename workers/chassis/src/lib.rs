@@ -32,6 +32,7 @@ mod queue;
 mod reconcile;
 mod respond;
 mod retention;
+mod routes;
 mod secret;
 mod sweep;
 mod tail_guard;
@@ -53,7 +54,7 @@ pub use dead_letters::{
     DeadLetter, DecideLetter, Decided, GroupLetters, LETTERS_MAX, LetterAct, LetterAction,
     LetterFilter, LetterGroup, LetterState, ListLetters, WholeLetter,
 };
-pub use engine::{Kinds, StopAt};
+pub use engine::StopAt;
 pub use failure::{Failure, Refused};
 pub use handle::{Answers, Caller, Cause, Cx, Received, Request};
 pub use passage::{
@@ -63,6 +64,7 @@ pub use process::{Health, Process};
 pub use queue::{Queue, queue};
 pub use reconcile::{Missed, Republished};
 pub use respond::respond;
+pub use routes::Kinds;
 pub use secret::Secret;
 pub use worker::{Description, StartError, Worker};
 

@@ -57,7 +57,7 @@ impl Place {
 pub(crate) struct Progress {
     pub(crate) service: Service,
     pool: PgPool,
-    /// The newest message of each stream that this process has acknowledged since it was asked.
+    /// The newest message of each stream that this process has acknowledged since the last round.
     acknowledged: Mutex<BTreeMap<Service, Place>>,
 }
 

@@ -15,7 +15,7 @@ use crate::{
     answer::{CommandEndpoint, Endpoint, QueryEndpoint},
     builtin::{self, Builtin},
     consume, database, dead_letters,
-    engine::{Engine, Kind, Kinds, Routes, StopAt},
+    engine::{Engine, StopAt},
     failure,
     gate::Gate,
     handle::{CommandHandler, Connections, EventHandler, ItemHandler, QueryHandler, SweepHandler},
@@ -25,6 +25,7 @@ use crate::{
     queue::{Drain, Draining},
     respond::{add_endpoint, open_service, verb_of},
     retention,
+    routes::{Kind, Kinds, Routes},
     sweep::{self, Sweep, Sweeping},
     tail_guard,
 };

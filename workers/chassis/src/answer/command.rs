@@ -1,7 +1,4 @@
-//! Commands and queries, over the NATS Services API (ADR-32).
-//!
-//! Queries are answered side by side. Commands of one kind go through one lane: what has arrived while
-//! the last transaction ran goes into the next one together.
+//! Commands: one lane for each kind, many commands a transaction, and each key once.
 
 use std::{
     collections::HashMap,
@@ -12,269 +9,29 @@ use std::{
     },
 };
 
-use async_nats::{HeaderMap, service};
-use bytes::Bytes;
+use async_nats::service;
 use futures::{FutureExt, StreamExt, future::BoxFuture};
-use jiff::Timestamp;
-use shopzen_contracts::{Command, Problem, Query, header};
-use tokio::sync::{Semaphore, mpsc};
+use shopzen_contracts::{Command, Problem, header};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use super::{Asked, Endpoint, Reply, asked_of, respond, unavailable};
 use crate::{
-    Cx, Failure, Refused, Request, clock,
+    Cx, Failure, Request,
     engine::{Engine, StopAt, Work},
     failure,
     gather::Pace,
-    handle::Cause,
-    handle::{CommandHandler, QueryHandler},
+    handle::CommandHandler,
     idempotency::{self, Key},
     identity::Verifier,
-    message::{decode_request, header_of},
-    telemetry,
-    trace::{self, TraceParent},
+    telemetry, trace,
 };
 
 /// Commands of one kind handled in one transaction.
 const BATCH_MAX: usize = 256;
 /// Commands of one kind that wait; further ones are turned away.
 const WAITING_MAX: usize = 4_096;
-/// Queries of one kind answered at the same time; further ones wait in the subscription.
-const QUERIES_MAX: usize = 64;
-
-/// What a request is answered with.
-#[derive(Clone, Debug)]
-pub(crate) struct Reply {
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
-}
-
-impl Reply {
-    pub(crate) fn of(body: impl Into<Bytes>) -> Self {
-        Self {
-            headers: HeaderMap::new(),
-            body: body.into(),
-        }
-    }
-
-    pub(crate) fn refusal(mut problem: Problem, trace: &TraceParent) -> Self {
-        problem.trace_id = Some(trace.trace_id().to_owned());
-        let mut headers = HeaderMap::new();
-        headers.insert(header::SERVICE_ERROR, problem.code.as_str());
-        headers.insert(header::SERVICE_ERROR_CODE, problem.status.to_string());
-        let body = serde_json::to_vec(&problem).expect("a contract is plain data");
-        Self {
-            headers,
-            body: body.into(),
-        }
-    }
-}
-
-/// A request as it came in.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Asked {
-    pub(crate) headers: HeaderMap,
-    pub(crate) payload: Bytes,
-}
-
-impl Asked {
-    pub(crate) fn header(&self, name: &'static str) -> Option<&str> {
-        header_of(&self.headers, name)
-    }
-
-    pub(crate) fn trace(&self) -> TraceParent {
-        TraceParent::parse(self.header(header::TRACE_PARENT))
-    }
-
-    pub(crate) fn is_too_late(&self) -> bool {
-        self.header(header::DEADLINE)
-            .and_then(|text| text.parse::<Timestamp>().ok())
-            .is_some_and(|deadline| clock::now() > deadline)
-    }
-
-    /// Believes it, or says why not.
-    async fn read<T: serde::de::DeserializeOwned>(
-        &self,
-        verifier: &Verifier,
-    ) -> Result<Request<T>, Problem> {
-        let caller = verifier.verify(self.header(header::IDENTITY)).await?;
-        Ok(Request {
-            body: decode_request(&self.payload)?,
-            caller,
-            cause: Cause {
-                event_id: None,
-                trace: self.trace(),
-                attempt: 1,
-            },
-            order_token: self.header(header::ORDER_TOKEN).map(str::to_owned),
-            if_match: self.header(header::IF_MATCH).map(str::to_owned),
-        })
-    }
-}
-
-/// Answers one subject until shutdown.
-pub(crate) trait Endpoint<S>: Send + Sync {
-    fn subject(&self) -> &'static str;
-
-    fn serve(
-        self: Arc<Self>,
-        engine: Arc<Engine<S>>,
-        verifier: Arc<Verifier>,
-        requests: service::endpoint::Endpoint,
-        shutdown: CancellationToken,
-    ) -> BoxFuture<'static, ()>;
-
-    /// One request by itself: what the harness asks.
-    fn answer<'a>(
-        &'a self,
-        engine: &'a Engine<S>,
-        verifier: &'a Verifier,
-        asked: Asked,
-        stop_at: StopAt,
-    ) -> BoxFuture<'a, Reply>;
-}
-
-fn busy() -> Problem {
-    Problem::new(
-        503,
-        "busy",
-        "too many requests are waiting; try again in a moment",
-    )
-}
-
-/// We could not find out. The caller learns that, and the log why.
-pub(crate) fn unavailable(failure: &Failure, subject: &str, trace: &TraceParent) -> Reply {
-    let error = failure::chain(failure);
-    tracing::warn!(
-        subject,
-        trace_id = trace.trace_id(),
-        error,
-        "a request could not be answered"
-    );
-    let problem = match failure {
-        Failure::Inconsistent(_) | Failure::Panicked(_) | Failure::Unreadable(_) => Problem::new(
-            500,
-            "internal_error",
-            "this is our mistake; the trace id helps us to find it",
-        ),
-        _ => Problem::new(503, "temporarily_unavailable", "try again in a moment"),
-    };
-    Reply::refusal(problem, trace)
-}
-
-pub(crate) async fn respond(request: &service::Request, reply: Reply) {
-    if let Err(error) = request
-        .respond_with_headers(Ok(reply.body), reply.headers)
-        .await
-    {
-        tracing::debug!(%error, "a reply was lost");
-    }
-}
-
-pub(crate) fn asked_of(request: &service::Request) -> Asked {
-    Asked {
-        headers: request.message.headers.clone().unwrap_or_default(),
-        payload: request.message.payload.clone(),
-    }
-}
-
-// ---- queries
-
-pub(crate) struct QueryEndpoint<Q, H> {
-    handler: H,
-    query: PhantomData<fn(Q)>,
-}
-
-impl<Q, H> QueryEndpoint<Q, H> {
-    pub(crate) fn new(handler: H) -> Self {
-        Self {
-            handler,
-            query: PhantomData,
-        }
-    }
-
-    async fn answer_one<S>(&self, engine: &Engine<S>, verifier: &Verifier, asked: Asked) -> Reply
-    where
-        S: Send + Sync + 'static,
-        Q: Query,
-        H: for<'a> QueryHandler<'a, S, Q, Q::Reply>,
-    {
-        let trace = asked.trace();
-        let request = match asked.read::<Q>(verifier).await {
-            Ok(request) => request,
-            Err(problem) => return Reply::refusal(problem, &trace),
-        };
-        match self
-            .handler
-            .handle(&engine.pool, &engine.state, &request)
-            .await
-        {
-            Ok(reply) => Reply::of(serde_json::to_vec(&reply).expect("a contract is plain data")),
-            Err(Refused::Problem(problem)) => Reply::refusal(*problem, &trace),
-            Err(Refused::Failure(failure)) => unavailable(&failure, Q::SUBJECT, &trace),
-        }
-    }
-}
-
-impl<S, Q, H> Endpoint<S> for QueryEndpoint<Q, H>
-where
-    S: Send + Sync + 'static,
-    Q: Query,
-    H: for<'a> QueryHandler<'a, S, Q, Q::Reply> + 'static,
-{
-    fn subject(&self) -> &'static str {
-        Q::SUBJECT
-    }
-
-    fn serve(
-        self: Arc<Self>,
-        engine: Arc<Engine<S>>,
-        verifier: Arc<Verifier>,
-        mut requests: service::endpoint::Endpoint,
-        shutdown: CancellationToken,
-    ) -> BoxFuture<'static, ()> {
-        Box::pin(async move {
-            let places = Arc::new(Semaphore::new(QUERIES_MAX));
-            loop {
-                // First a free place, then a request: what waits, waits where it can be dropped.
-                let place = Arc::clone(&places).acquire_owned().await;
-                let request = tokio::select! {
-                    () = shutdown.cancelled() => break,
-                    request = requests.next() => request,
-                };
-                let Some(request) = request else { break };
-                let asked = asked_of(&request);
-                if asked.is_too_late() {
-                    metrics::counter!("deadline_dropped_total").increment(1);
-                    continue;
-                }
-                let (this, engine, verifier) = (
-                    Arc::clone(&self),
-                    Arc::clone(&engine),
-                    Arc::clone(&verifier),
-                );
-                let tasks = engine.tasks.clone();
-                tasks.spawn(async move {
-                    let reply = this.answer_one(&engine, &verifier, asked).await;
-                    respond(&request, reply).await;
-                    drop(place);
-                });
-            }
-        })
-    }
-
-    fn answer<'a>(
-        &'a self,
-        engine: &'a Engine<S>,
-        verifier: &'a Verifier,
-        asked: Asked,
-        _: StopAt,
-    ) -> BoxFuture<'a, Reply> {
-        Box::pin(self.answer_one(engine, verifier, asked))
-    }
-}
-
-// ---- commands
 
 pub(crate) struct CommandEndpoint<C, H> {
     handler: H,
@@ -640,4 +397,12 @@ impl<C: Command, H> CommandEndpoint<C, H> {
             pace.rest(requests.len());
         }
     }
+}
+
+fn busy() -> Problem {
+    Problem::new(
+        503,
+        "busy",
+        "too many requests are waiting; try again in a moment",
+    )
 }

@@ -1,0 +1,114 @@
+//! Queries: side by side, without a transaction.
+
+use std::{marker::PhantomData, sync::Arc};
+
+use async_nats::service;
+use futures::{StreamExt, future::BoxFuture};
+use shopzen_contracts::Query;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::{Asked, Endpoint, Reply, asked_of, respond, unavailable};
+use crate::{
+    Refused,
+    engine::{Engine, StopAt},
+    handle::QueryHandler,
+    identity::Verifier,
+};
+
+/// Queries of one kind answered at the same time; further ones wait in the subscription.
+const QUERIES_MAX: usize = 64;
+
+pub(crate) struct QueryEndpoint<Q, H> {
+    handler: H,
+    query: PhantomData<fn(Q)>,
+}
+
+impl<Q, H> QueryEndpoint<Q, H> {
+    pub(crate) fn new(handler: H) -> Self {
+        Self {
+            handler,
+            query: PhantomData,
+        }
+    }
+
+    async fn answer_one<S>(&self, engine: &Engine<S>, verifier: &Verifier, asked: Asked) -> Reply
+    where
+        S: Send + Sync + 'static,
+        Q: Query,
+        H: for<'a> QueryHandler<'a, S, Q, Q::Reply>,
+    {
+        let trace = asked.trace();
+        let request = match asked.read::<Q>(verifier).await {
+            Ok(request) => request,
+            Err(problem) => return Reply::refusal(problem, &trace),
+        };
+        match self
+            .handler
+            .handle(&engine.pool, &engine.state, &request)
+            .await
+        {
+            Ok(reply) => Reply::of(serde_json::to_vec(&reply).expect("a contract is plain data")),
+            Err(Refused::Problem(problem)) => Reply::refusal(*problem, &trace),
+            Err(Refused::Failure(failure)) => unavailable(&failure, Q::SUBJECT, &trace),
+        }
+    }
+}
+
+impl<S, Q, H> Endpoint<S> for QueryEndpoint<Q, H>
+where
+    S: Send + Sync + 'static,
+    Q: Query,
+    H: for<'a> QueryHandler<'a, S, Q, Q::Reply> + 'static,
+{
+    fn subject(&self) -> &'static str {
+        Q::SUBJECT
+    }
+
+    fn serve(
+        self: Arc<Self>,
+        engine: Arc<Engine<S>>,
+        verifier: Arc<Verifier>,
+        mut requests: service::endpoint::Endpoint,
+        shutdown: CancellationToken,
+    ) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let places = Arc::new(Semaphore::new(QUERIES_MAX));
+            loop {
+                // First a free place, then a request: what waits, waits where it can be dropped.
+                let place = Arc::clone(&places).acquire_owned().await;
+                let request = tokio::select! {
+                    () = shutdown.cancelled() => break,
+                    request = requests.next() => request,
+                };
+                let Some(request) = request else { break };
+                let asked = asked_of(&request);
+                if asked.is_too_late() {
+                    metrics::counter!("deadline_dropped_total").increment(1);
+                    continue;
+                }
+                let (this, engine, verifier) = (
+                    Arc::clone(&self),
+                    Arc::clone(&engine),
+                    Arc::clone(&verifier),
+                );
+                let tasks = engine.tasks.clone();
+                tasks.spawn(async move {
+                    let reply = this.answer_one(&engine, &verifier, asked).await;
+                    respond(&request, reply).await;
+                    drop(place);
+                });
+            }
+        })
+    }
+
+    fn answer<'a>(
+        &'a self,
+        engine: &'a Engine<S>,
+        verifier: &'a Verifier,
+        asked: Asked,
+        _: StopAt,
+    ) -> BoxFuture<'a, Reply> {
+        Box::pin(self.answer_one(engine, verifier, asked))
+    }
+}
