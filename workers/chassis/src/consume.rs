@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use async_nats::jetstream::{self, AckKind, message::Acker};
+use async_nats::jetstream::{self, AckKind, consumer::pull::MessagesErrorKind, message::Acker};
 use futures::StreamExt;
 use rand::RngExt as _;
 use shopzen_contracts::Service;
@@ -30,8 +30,9 @@ const QUEUE_MAX: usize = 512;
 /// Messages that one pull request asks for.
 const PULL_MAX: usize = 512;
 const PULL_EXPIRES: Duration = Duration::from_secs(30);
-/// A broker that is silent for two of these is asked again.
-const PULL_HEARTBEAT: Duration = Duration::from_secs(5);
+/// A broker that is silent for two of these is asked anew. It may not know of our request: the client does not
+/// always send it again when a connection was lost for a few milliseconds only.
+const PULL_HEARTBEAT: Duration = Duration::from_secs(2);
 /// Errors in a row after which the consumer is looked up anew; it may have been deleted.
 const PULL_ERRORS_MAX: u32 = 2;
 /// The longest pause between two look-ups.
@@ -135,7 +136,8 @@ async fn pull(
             }
             Err(error) => {
                 errors += 1;
-                if errors >= PULL_ERRORS_MAX {
+                let is_silent = error.kind() == MessagesErrorKind::MissingHeartbeat;
+                if is_silent || errors >= PULL_ERRORS_MAX {
                     return error.to_string();
                 }
             }
