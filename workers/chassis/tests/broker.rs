@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use shopzen_chassis::{
     Answers, AskError, Asker, Asking, Bus, Cx, DatabaseConfig, DecideLetter, Failure, LETTERS_MAX,
     LetterAct, LetterState, ListLetters, NatsLogin, Process, Received, Request, Secret, Worker,
-    jiff_sqlx, streams,
+    clock, jiff_sqlx, streams,
 };
 use shopzen_contracts::{Command, Event, Service};
 use shopzen_test_servers::{Nats, servers};
@@ -297,7 +297,7 @@ async fn a_deleted_consumer_is_made_again_and_goes_on_near_where_it_was() {
     stage.until_all_seen(20).await;
     // Longer than clocks are allowed to differ.
     let old = Duration::from_secs(6);
-    let (began, handled_at) = (Instant::now(), Timestamp::now());
+    let (began, handled_at) = (Instant::now(), clock::now());
     let mut next = 20;
     while stage.handled_until().await < Some(handled_at + old) {
         assert!(began.elapsed() < LIMIT, "it was not kept what is handled");
@@ -332,7 +332,7 @@ async fn what_was_not_handled_when_a_consumer_was_lost_is_handled() {
             copy_folder(&stage.nats.store(), &copy);
             stage.nats.start_again().unwrap();
         }
-        let before = Timestamp::now();
+        let before = clock::now();
         stage.emit(10..20).await;
         stage.until_all_seen(20).await;
         wait_for("it is kept what is handled", async || {
