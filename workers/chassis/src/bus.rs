@@ -32,6 +32,8 @@ const CLIENT_CAPACITY: usize = 8_192;
 pub(crate) const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long JetStream's own API may take.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// The same for those who try again at once: what was asked on a connection that is lost is never answered.
+const RETRIED_ADMIN_TIMEOUT: Duration = Duration::from_secs(3);
 /// Events without an acknowledgement; further ones wait their turn.
 const UNACKED_MAX: usize = 8_192;
 
@@ -113,8 +115,17 @@ impl Bus {
 
     /// For streams and consumers.
     pub fn admin(&self) -> jetstream::Context {
+        self.admin_within(ADMIN_TIMEOUT)
+    }
+
+    /// For streams and consumers, where whoever asks tries again at once.
+    pub(crate) fn retried_admin(&self) -> jetstream::Context {
+        self.admin_within(RETRIED_ADMIN_TIMEOUT)
+    }
+
+    fn admin_within(&self, timeout: Duration) -> jetstream::Context {
         jetstream::context::ContextBuilder::new()
-            .timeout(ADMIN_TIMEOUT)
+            .timeout(timeout)
             .build(self.client.clone())
     }
 }

@@ -53,7 +53,7 @@ pub(crate) async fn follow(
     queue: mpsc::Sender<Delivery>,
     shutdown: CancellationToken,
 ) {
-    let jetstream = bus.admin();
+    let jetstream = bus.retried_admin();
     let mut failures = 0_u32;
     loop {
         let ended = tokio::select! {

@@ -33,7 +33,7 @@ pub(crate) async fn watch(bus: Bus, pool: PgPool, gate: Arc<Gate>, shutdown: Can
     let mut connections = bus.connections.clone();
     let mut tick = interval(COMPARE_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let jetstream = bus.admin();
+    let jetstream = bus.retried_admin();
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
