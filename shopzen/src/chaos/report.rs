@@ -53,7 +53,7 @@ pub struct Report {
     /// Recoveries that took longer than their limit.
     pub late: Vec<String>,
     /// The longest times in which nobody was told that an order is confirmed, whatever was broken.
-    pub silences: Vec<Quiet>,
+    pub silences: Vec<Silence>,
     /// From the last fault until no order was open.
     pub quiet_after_ms: Option<u128>,
     pub quiet_limit_ms: u128,
@@ -85,7 +85,7 @@ pub struct Recovered {
 /// A time without a confirmation, and what was over in it: a fault that began before another one had ended
 /// has no recovery of its own, and shows here.
 #[derive(Debug, Serialize)]
-pub struct Quiet {
+pub struct Silence {
     pub ms: u128,
     /// Since the load began.
     pub from_s: u64,
@@ -229,12 +229,15 @@ impl Report {
              longest times in which nobody was told that an order is confirmed:\n\n",
         );
         for silence in &self.silences {
+            let faults = if silence.faults.is_empty() {
+                "no fault".to_owned()
+            } else {
+                silence.faults.join("; ")
+            };
             let _ = writeln!(
                 text,
-                "- {} ms, {} s after the load began, with {}",
-                silence.ms,
-                silence.from_s,
-                silence.faults.join("; ")
+                "- {} ms, {} s after the load began, with {faults}",
+                silence.ms, silence.from_s
             );
         }
         match self.quiet_after_ms {
@@ -256,15 +259,15 @@ impl Report {
         } else {
             " The gateway had no books to compare with."
         };
+        let webhooks = looked_at
+            .webhooks
+            .map(|taken| format!(", {taken} webhooks taken"))
+            .unwrap_or_default();
         let _ = writeln!(
             text,
             "## Promises\n\n{} orders judged by the audit, {} accepted orders looked up by who placed them, {} \
-             messages planted that nobody can handle, {} dead letters, {} webhooks taken.{books}\n",
-            looked_at.orders,
-            looked_at.accepted,
-            looked_at.poison,
-            looked_at.dead_letters,
-            looked_at.webhooks.unwrap_or_default()
+             messages planted that nobody can handle, {} dead letters{webhooks}.{books}\n",
+            looked_at.orders, looked_at.accepted, looked_at.poison, looked_at.dead_letters
         );
         text.push_str("| | Promise | Violations |\n|---|---|---|\n");
         for invariant in Invariant::ALL {
@@ -323,18 +326,18 @@ fn table<K: std::fmt::Display, V: std::fmt::Display>(
     text.push('\n');
 }
 
-fn silences(book: &Book, history: &History) -> Vec<Quiet> {
+fn silences(book: &Book, history: &History) -> Vec<Silence> {
     let longest = book.silences(SILENCES_NAMED);
-    let quiet = longest.into_iter().map(|silence| {
+    let named = longest.into_iter().map(|silence| {
         let during = |over| (silence.from..silence.until).contains(over);
         let faults = history.injected.iter().filter(|it| during(&it.over));
-        Quiet {
+        Silence {
             ms: silence.length().as_millis(),
             from_s: (silence.from - history.began).as_secs(),
             faults: faults.map(|it| it.fault.to_string()).collect(),
         }
     });
-    quiet.collect()
+    named.collect()
 }
 
 /// Of each class, and those that took too long. Where another fault came before the shop had recovered from

@@ -8,7 +8,6 @@
 use std::sync::Arc;
 
 use async_nats::service::endpoint::Endpoint;
-use futures::StreamExt;
 use serde::Serialize;
 use shopzen_contracts::{Problem, Service, header};
 use tokio_util::sync::CancellationToken;
@@ -164,17 +163,7 @@ pub(crate) async fn serve<S: Send + Sync + 'static>(
     mut requests: Endpoint,
     shutdown: CancellationToken,
 ) {
-    loop {
-        let request = tokio::select! {
-            () = shutdown.cancelled() => return,
-            request = requests.next() => request,
-        };
-        let Some(request) = request else { return };
-        let asked = answer::asked_of(&request);
-        if asked.is_too_late() {
-            metrics::counter!("deadline_dropped_total").increment(1);
-            continue;
-        }
+    while let Some((request, asked)) = answer::next_asked(&mut requests, &shutdown).await {
         let by = By::of_subject(&request.message.subject);
         let reply = Box::pin(answer_one(builtin, &engine, &verifier, by, &asked)).await;
         answer::respond(&request, reply).await;

@@ -2,8 +2,8 @@
 //!
 //! How far a consumer has come is known to the broker alone. Where the broker has lost it, the stream would
 //! come again from its beginning: the inbox drops what was handled, but what is new has to wait until that
-//! is done, half a minute for a hundred thousand orders. So each worker keeps a time up to which everything
-//! is handled, and a consumer that has to be made anew begins there.
+//! is done. So each worker keeps a time up to which everything is handled, and a consumer that has to be made
+//! anew begins there.
 //!
 //! A time, because places are used again by a broker that has lost its tail or a whole stream. What is
 //! published again after that is later than any time that was kept, and so it is delivered.
@@ -17,6 +17,7 @@ use std::{
 use async_nats::{
     datetime,
     jetstream::{
+        self,
         consumer::{DeliverPolicy, pull},
         message::Info,
     },
@@ -123,47 +124,54 @@ impl Progress {
 
 /// Keeps how far this worker has come, until shutdown.
 pub(crate) async fn keep(progress: Arc<Progress>, bus: Bus, shutdown: CancellationToken) {
-    let jetstream = bus.admin();
+    let jetstream = bus.retried_admin();
     let mut tick = interval(KEEP_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // Acknowledged by this process, and not known yet to be behind everybody.
-    let mut ahead: BTreeMap<Service, Place> = BTreeMap::new();
+    let mut ahead = BTreeMap::new();
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
             _ = tick.tick() => {}
         }
-        for (source, place) in std::mem::take(&mut *progress.acknowledged()) {
-            let waiting = ahead.entry(source).or_insert(place);
-            let is_newer = waiting.published_at < place.published_at;
-            // The stream has begun anew, and may never reach the place that was waited for.
-            if is_newer && place.stream_seq < waiting.stream_seq {
-                *waiting = place;
-            }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = keep_once(&progress, &jetstream, &mut ahead) => {}
         }
-        for place in ahead.values().copied().collect::<Vec<_>>() {
-            let Place {
-                source, stream_seq, ..
-            } = place;
-            let durable = durable_name(progress.service, source);
-            // Where it cannot be asked just now, the next round asks again.
-            let Ok(consumer) = jetstream
-                .get_consumer_from_stream::<pull::Config, _, _>(durable, source.stream())
-                .await
-            else {
-                continue;
-            };
-            if consumer.cached_info().ack_floor.stream_sequence < stream_seq {
-                continue;
-            }
-            ahead.remove(&source);
-            if let Err(error) = progress.keep(place).await {
-                tracing::debug!(
-                    worker = progress.service.name(),
-                    error = failure::chain(&error),
-                    "how far a stream is handled was not kept"
-                );
-            }
+    }
+}
+
+async fn keep_once(
+    progress: &Progress,
+    jetstream: &jetstream::Context,
+    ahead: &mut BTreeMap<Service, Place>,
+) {
+    for (source, place) in std::mem::take(&mut *progress.acknowledged()) {
+        let waiting = ahead.entry(source).or_insert(place);
+        let is_newer = waiting.published_at < place.published_at;
+        // The stream has begun anew, and may never reach the place that was waited for.
+        if is_newer && place.stream_seq < waiting.stream_seq {
+            *waiting = place;
+        }
+    }
+    for place in ahead.values().copied().collect::<Vec<_>>() {
+        let durable = durable_name(progress.service, place.source);
+        let consumer = jetstream
+            .get_consumer_from_stream::<pull::Config, _, _>(durable, place.source.stream())
+            .await;
+        // Where it cannot be asked just now, the next round asks again.
+        let is_behind =
+            consumer.is_ok_and(|it| it.cached_info().ack_floor.stream_sequence >= place.stream_seq);
+        if !is_behind {
+            continue;
+        }
+        ahead.remove(&place.source);
+        if let Err(error) = progress.keep(place).await {
+            tracing::debug!(
+                worker = progress.service.name(),
+                error = failure::chain(&error),
+                "how far a stream is handled was not kept"
+            );
         }
     }
 }

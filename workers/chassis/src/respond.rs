@@ -1,7 +1,6 @@
 //! Queries to a part of the shop that is no worker: it has no database, and answers from memory.
 
 use async_nats::service::{Service, ServiceExt, endpoint::Endpoint};
-use futures::StreamExt;
 use shopzen_contracts::{Problem, Query, header};
 use tokio_util::sync::CancellationToken;
 
@@ -53,19 +52,7 @@ pub async fn respond<Q: Query>(
     let service = open_service(bus, name).await?;
     let mut requests = add_endpoint(&service, verb_of(Q::SUBJECT), Q::SUBJECT).await?;
     let verifier = Verifier::new(bus.client.clone());
-    loop {
-        let request = tokio::select! {
-            () = shutdown.cancelled() => return Ok(()),
-            request = requests.next() => request,
-        };
-        let Some(request) = request else {
-            return Ok(());
-        };
-        let asked = answer::asked_of(&request);
-        if asked.is_too_late() {
-            metrics::counter!("deadline_dropped_total").increment(1);
-            continue;
-        }
+    while let Some((request, asked)) = answer::next_asked(&mut requests, shutdown).await {
         let reply = match permitted::<Q>(&verifier, scope, &asked).await {
             Ok(()) => answer(),
             Err(problem) => Err(problem),
@@ -76,6 +63,7 @@ pub async fn respond<Q: Query>(
         };
         answer::respond(&request, reply).await;
     }
+    Ok(())
 }
 
 async fn permitted<Q: Query>(

@@ -240,6 +240,16 @@ impl Stage {
             .unwrap()
     }
 
+    /// It handles nothing until this ends.
+    async fn hold_the_follower(&self) -> sqlx::Transaction<'static, sqlx::Postgres> {
+        let mut hold = self.follower.begin().await.unwrap();
+        sqlx::query("LOCK TABLE seen IN SHARE MODE")
+            .execute(&mut *hold)
+            .await
+            .unwrap();
+        hold
+    }
+
     async fn delete_consumer(&self) {
         wait_for("the consumer is deleted", async || {
             let deleted = self
@@ -339,11 +349,7 @@ async fn what_was_not_handled_when_a_consumer_was_lost_is_handled() {
             stage.handled_until().await > Some(before)
         })
         .await;
-        let mut hold = stage.follower.begin().await.unwrap();
-        sqlx::query("LOCK TABLE seen IN SHARE MODE")
-            .execute(&mut *hold)
-            .await
-            .unwrap();
+        let hold = stage.hold_the_follower().await;
         stage.emit(20..30).await;
         stage.until_nothing_is_pending().await;
         match loss {
@@ -535,11 +541,7 @@ async fn a_backlog_is_not_taken_for_a_loss() {
     let stage = Stage::set().await;
     stage.emit(0..5).await;
     stage.until_all_seen(5).await;
-    let mut hold = stage.follower.begin().await.unwrap();
-    sqlx::query("LOCK TABLE seen IN SHARE MODE")
-        .execute(&mut *hold)
-        .await
-        .unwrap();
+    let hold = stage.hold_the_follower().await;
     stage.emit(5..15).await;
     stage.until_nothing_is_pending().await;
     let events: Vec<Uuid> = sqlx::query_scalar("SELECT event_id FROM outbox")

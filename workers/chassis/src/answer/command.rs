@@ -10,13 +10,13 @@ use std::{
 };
 
 use async_nats::service;
-use futures::{FutureExt, StreamExt, future::BoxFuture};
+use futures::{FutureExt, future::BoxFuture};
 use shopzen_contracts::{Command, Problem, header};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::{Asked, Endpoint, Reply, asked_of, respond, unavailable};
+use super::{Asked, Endpoint, Reply, next_asked, respond, unavailable};
 use crate::{
     Cx, Failure, Request,
     engine::{Engine, StopAt, Work},
@@ -327,17 +327,7 @@ where
         let (tasks, of_lane) = (engine.tasks.clone(), Arc::clone(&engine));
         tasks.spawn(async move { this.run_lane(of_lane, waiting).await });
         Box::pin(async move {
-            loop {
-                let request = tokio::select! {
-                    () = shutdown.cancelled() => break,
-                    request = requests.next() => request,
-                };
-                let Some(request) = request else { break };
-                let asked = asked_of(&request);
-                if asked.is_too_late() {
-                    metrics::counter!("deadline_dropped_total").increment(1);
-                    continue;
-                }
+            while let Some((request, asked)) = next_asked(&mut requests, &shutdown).await {
                 let refusal = match self.read(&asked, &verifier).await {
                     Err(problem) => Some((problem, request)),
                     Ok(waiting) => match lane.try_send((waiting, request)) {

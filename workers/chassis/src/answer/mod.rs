@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use async_nats::{HeaderMap, service};
 use bytes::Bytes;
-use futures::future::BoxFuture;
+use futures::{StreamExt, future::BoxFuture};
 use jiff::Timestamp;
 use shopzen_contracts::{Problem, header};
 use tokio_util::sync::CancellationToken;
@@ -72,7 +72,7 @@ impl Asked {
         TraceParent::parse(self.header(header::TRACE_PARENT))
     }
 
-    pub(crate) fn is_too_late(&self) -> bool {
+    fn is_too_late(&self) -> bool {
         self.header(header::DEADLINE)
             .and_then(|text| text.parse::<Timestamp>().ok())
             .is_some_and(|deadline| clock::now() > deadline)
@@ -149,9 +149,23 @@ pub(crate) async fn respond(request: &service::Request, reply: Reply) {
     }
 }
 
-pub(crate) fn asked_of(request: &service::Request) -> Asked {
-    Asked {
-        headers: request.message.headers.clone().unwrap_or_default(),
-        payload: request.message.payload.clone(),
+/// The next request that somebody still waits for. None once there is a shutdown, or nobody can ask any more.
+pub(crate) async fn next_asked(
+    requests: &mut service::endpoint::Endpoint,
+    shutdown: &CancellationToken,
+) -> Option<(service::Request, Asked)> {
+    loop {
+        let request = tokio::select! {
+            () = shutdown.cancelled() => return None,
+            request = requests.next() => request?,
+        };
+        let asked = Asked {
+            headers: request.message.headers.clone().unwrap_or_default(),
+            payload: request.message.payload.clone(),
+        };
+        if !asked.is_too_late() {
+            return Some((request, asked));
+        }
+        metrics::counter!("deadline_dropped_total").increment(1);
     }
 }

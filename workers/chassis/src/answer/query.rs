@@ -3,12 +3,12 @@
 use std::{marker::PhantomData, sync::Arc};
 
 use async_nats::service;
-use futures::{StreamExt, future::BoxFuture};
+use futures::future::BoxFuture;
 use shopzen_contracts::Query;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::{Asked, Endpoint, Reply, asked_of, respond, unavailable};
+use super::{Asked, Endpoint, Reply, next_asked, respond, unavailable};
 use crate::{
     Refused,
     engine::{Engine, StopAt},
@@ -77,16 +77,9 @@ where
             loop {
                 // First a free place, then a request: what waits, waits where it can be dropped.
                 let place = Arc::clone(&places).acquire_owned().await;
-                let request = tokio::select! {
-                    () = shutdown.cancelled() => break,
-                    request = requests.next() => request,
+                let Some((request, asked)) = next_asked(&mut requests, &shutdown).await else {
+                    break;
                 };
-                let Some(request) = request else { break };
-                let asked = asked_of(&request);
-                if asked.is_too_late() {
-                    metrics::counter!("deadline_dropped_total").increment(1);
-                    continue;
-                }
                 let (this, engine, verifier) = (
                     Arc::clone(&self),
                     Arc::clone(&engine),
