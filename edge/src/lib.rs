@@ -27,6 +27,7 @@ use std::{
 };
 
 use axum::http::Method;
+use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use shopzen_chassis::{Asker, Bus, Process};
 use tokio::net::TcpListener;
@@ -268,7 +269,18 @@ impl Edge {
 }
 
 /// Serves until shutdown, and until what had begun by then has ended.
-pub async fn run(config: Config, listener: TcpListener, bus: Bus, process: &Process) {
+///
+/// Boxed here, so that it is compiled once and not in each program that runs an edge.
+pub fn run(
+    config: Config,
+    listener: TcpListener,
+    bus: Bus,
+    process: &Process,
+) -> BoxFuture<'_, ()> {
+    Box::pin(serve(config, listener, bus, process))
+}
+
+async fn serve(config: Config, listener: TcpListener, bus: Bus, process: &Process) {
     let edge = Arc::new(Edge::new(config, bus, process));
     let asker = edge.asker.clone();
     process.health.register("edge: nats", move || {

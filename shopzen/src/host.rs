@@ -3,7 +3,7 @@
 use std::{fs, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use shopzen_chassis::{Bus, NatsLogin, Process, StartError, failpoint, ops};
+use shopzen_chassis::{Bus, NatsLogin, Process, StartError, Worker, failpoint, ops};
 use shopzen_contracts::Service;
 use shopzen_sandbox_gateway::{Gateway, Webhooks};
 use tokio::{
@@ -355,24 +355,10 @@ async fn run(job: Arc<Job>) -> Result<(), Failure> {
     let Some(bus) = connect(&config.login(role), &process.shutdown).await else {
         return Ok(());
     };
-    let ended = match role {
-        Role::Worker(Service::Auth) => {
-            Box::pin(shopzen_auth::worker(config.auth.own.clone()).run(bus, process)).await
-        }
-        Role::Worker(Service::Catalog) => {
-            Box::pin(shopzen_catalog::worker(config.catalog.own.clone()).run(bus, process)).await
-        }
-        Role::Worker(Service::Orders) => {
-            Box::pin(shopzen_orders::worker(config.orders.own.clone()).run(bus, process)).await
-        }
-        Role::Worker(Service::Stock) => {
-            Box::pin(shopzen_stock::worker(&config.stock.own).run(bus, process)).await
-        }
-        Role::Worker(Service::Payments) => {
-            Box::pin(shopzen_payments::worker(&config.payments.own).run(bus, process)).await
-        }
-        Role::Worker(Service::Notify) => {
-            Box::pin(shopzen_notify::worker(config.notify.own.clone()).run(bus, process)).await
+    match role {
+        Role::Worker(service) => {
+            let ended = worker(service, config).run(bus, process).await;
+            ended.map_err(|error| cannot_start(role, &error))
         }
         Role::Edge => {
             let listener = http.as_ref().ok_or_else(nothing_runs)?;
@@ -381,51 +367,34 @@ async fn run(job: Arc<Job>) -> Result<(), Failure> {
                 "the shop's port cannot be listened at",
                 "check the limits of this user",
             )?)?;
-            Box::pin(shopzen_edge::run(config.edge(), listener, bus, process)).await;
+            shopzen_edge::run(config.edge(), listener, bus, process).await;
             Ok(())
         }
         Role::Audit => {
             let watched = Box::pin(audit::watch(config, bus, process)).await;
-            return watched.or_fail(
+            watched.or_fail(
                 Exit::Config,
                 "the audit cannot start",
                 "correct payments.sandbox_url",
-            );
+            )
         }
-    };
-    ended.map_err(|error| cannot_start(role, &error))
+    }
+}
+
+fn worker(service: Service, config: &Config) -> Worker {
+    match service {
+        Service::Auth => shopzen_auth::worker(config.auth.own.clone()),
+        Service::Catalog => shopzen_catalog::worker(config.catalog.own.clone()),
+        Service::Orders => shopzen_orders::worker(config.orders.own.clone()),
+        Service::Stock => shopzen_stock::worker(&config.stock.own),
+        Service::Payments => shopzen_payments::worker(&config.payments.own),
+        Service::Notify => shopzen_notify::worker(config.notify.own.clone()),
+    }
 }
 
 /// Brings a worker's database up to date.
 pub async fn migrate(service: Service, config: &Config) -> Result<(), Failure> {
-    let migrated = match service {
-        Service::Auth => {
-            shopzen_auth::worker(config.auth.own.clone())
-                .migrate()
-                .await
-        }
-        Service::Catalog => {
-            shopzen_catalog::worker(config.catalog.own.clone())
-                .migrate()
-                .await
-        }
-        Service::Orders => {
-            shopzen_orders::worker(config.orders.own.clone())
-                .migrate()
-                .await
-        }
-        Service::Stock => shopzen_stock::worker(&config.stock.own).migrate().await,
-        Service::Payments => {
-            shopzen_payments::worker(&config.payments.own)
-                .migrate()
-                .await
-        }
-        Service::Notify => {
-            shopzen_notify::worker(config.notify.own.clone())
-                .migrate()
-                .await
-        }
-    };
+    let migrated = worker(service, config).migrate().await;
     migrated.map_err(|error| cannot_start(Role::Worker(service), &error))
 }
 

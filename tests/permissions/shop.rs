@@ -108,7 +108,7 @@ impl Shop {
         shop
     }
 
-    fn run<S: Send + Sync + 'static>(&mut self, worker: Worker<S>, bus: Bus) {
+    fn run(&mut self, worker: Worker, bus: Bus) {
         let process = self.process.clone();
         self.workers
             .spawn(async move { worker.run(bus, &process).await.unwrap() });

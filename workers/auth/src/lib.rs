@@ -25,17 +25,17 @@ pub use config::Config;
 
 /// What the handlers need besides the transaction.
 #[derive(Debug)]
-pub struct Auth {
+pub(crate) struct Auth {
     demo_accounts: bool,
     token_lifetime: Duration,
 }
 
-pub fn worker(config: Config) -> Worker<Auth> {
+pub fn worker(config: Config) -> Worker {
     let auth = Auth {
         demo_accounts: config.demo_accounts,
         token_lifetime: Duration::from_secs(config.token_lifetime_s.into()),
     };
-    Worker::new(
+    Worker::builder(
         Service::Auth,
         &store::MIGRATOR,
         config.into_database(),
@@ -45,4 +45,5 @@ pub fn worker(config: Config) -> Worker<Auth> {
     .at_start(seed::demo_accounts)
     .on_command::<IssueToken, _>(commands::issue_token)
     .answer::<GetKeys, _>(queries::keys)
+    .build()
 }

@@ -36,7 +36,7 @@ const CATCH_UP_EVERY: Duration = Duration::from_millis(500);
 
 /// What the handlers need besides the transaction.
 #[derive(Debug, Default)]
-pub struct Catalog {
+pub(crate) struct Catalog {
     index: SharedIndex,
 }
 
@@ -55,9 +55,9 @@ impl SharedIndex {
     }
 }
 
-pub fn worker(config: Config) -> Worker<Catalog> {
+pub fn worker(config: Config) -> Worker {
     let (database, catalog) = (config.into_database(), Catalog::default());
-    Worker::new(Service::Catalog, &store::MIGRATOR, database, catalog)
+    Worker::builder(Service::Catalog, &store::MIGRATOR, database, catalog)
         .at_start(replica::load)
         .on_events(
             Kinds::default().in_passing::<LevelsChanged>(),
@@ -70,4 +70,5 @@ pub fn worker(config: Config) -> Worker<Catalog> {
         .answer::<ListCategories, _>(queries::list_categories)
         .answer::<Suggest, _>(queries::suggest)
         .every("catch up", CATCH_UP_EVERY, replica::catch_up)
+        .build()
 }

@@ -156,9 +156,9 @@ impl Builtin {
 }
 
 /// Answers until shutdown.
-pub(crate) async fn serve<S: Send + Sync + 'static>(
+pub(crate) async fn serve(
     builtin: Builtin,
-    engine: Arc<Engine<S>>,
+    engine: Arc<Engine>,
     verifier: Arc<Verifier>,
     mut requests: Endpoint,
     shutdown: CancellationToken,
@@ -171,9 +171,9 @@ pub(crate) async fn serve<S: Send + Sync + 'static>(
 }
 
 /// One request by itself.
-pub(crate) async fn answer_one<S: Send + Sync + 'static>(
+pub(crate) async fn answer_one(
     builtin: Builtin,
-    engine: &Engine<S>,
+    engine: &Engine,
     verifier: &Verifier,
     by: By,
     asked: &Asked,
@@ -193,11 +193,7 @@ pub(crate) async fn answer_one<S: Send + Sync + 'static>(
     }
 }
 
-async fn about_events<S: Send + Sync + 'static>(
-    builtin: Builtin,
-    engine: &Engine<S>,
-    asked: &Asked,
-) -> Result<Reply, Refused> {
+async fn about_events(builtin: Builtin, engine: &Engine, asked: &Asked) -> Result<Reply, Refused> {
     let (pool, payload) = (&engine.pool, &asked.payload);
     match builtin {
         Builtin::History => {
@@ -233,9 +229,9 @@ async fn about_events<S: Send + Sync + 'static>(
     }
 }
 
-async fn about_letters<S: Send + Sync + 'static>(
+async fn about_letters(
     builtin: Builtin,
-    engine: &Engine<S>,
+    engine: &Engine,
     verifier: &Verifier,
     by: By,
     asked: &Asked,

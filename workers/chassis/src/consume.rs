@@ -147,8 +147,8 @@ async fn pull(
 }
 
 /// Handles what the followers bring, batch by batch, until they are gone.
-pub(crate) async fn handle<S: Send + Sync + 'static>(
-    engine: Arc<Engine<S>>,
+pub(crate) async fn handle(
+    engine: Arc<Engine>,
     progress: Arc<Progress>,
     mut queue: mpsc::Receiver<Delivery>,
     shutdown: CancellationToken,

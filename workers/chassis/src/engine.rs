@@ -46,19 +46,18 @@ pub enum StopAt {
 }
 
 /// The core of a worker.
-pub(crate) struct Engine<S> {
+pub(crate) struct Engine {
     pub(crate) service: Service,
-    pub(crate) state: Arc<S>,
     /// For queries and for what the chassis does by itself.
     pub(crate) pool: PgPool,
     pub(crate) connections: Arc<Connections>,
     pub(crate) relay: Arc<Relay>,
     pub(crate) client: async_nats::Client,
     pub(crate) tasks: TaskTracker,
-    pub(crate) routes: Routes<S>,
+    pub(crate) routes: Routes,
 }
 
-impl<S: Send + Sync + 'static> Engine<S> {
+impl Engine {
     /// Handles messages in one transaction if that works, and one by one if not.
     pub(crate) async fn consume(&self, messages: &[Message], stop_at: StopAt) -> Vec<Verdict> {
         let failure = match self.attempt(messages, stop_at).await {
@@ -195,11 +194,10 @@ impl<S: Send + Sync + 'static> Engine<S> {
                 trace::belong(&span, causes.iter());
             }
             let started = std::time::Instant::now();
-            let handled =
-                AssertUnwindSafe(route.handle(&mut cx, &self.state, &bunch.messages, &mut fresh))
-                    .catch_unwind()
-                    .instrument(span)
-                    .await;
+            let handled = AssertUnwindSafe(route.handle(&mut cx, &bunch.messages, &mut fresh))
+                .catch_unwind()
+                .instrument(span)
+                .await;
             metrics::histogram!("handler_seconds", "handler" => route.name())
                 .record(started.elapsed().as_secs_f64());
             match handled {
@@ -236,14 +234,14 @@ impl<S: Send + Sync + 'static> Engine<S> {
     }
 
     /// Runs something in a transaction of its own, and tells what it says.
-    pub(crate) async fn transact<W: Work>(
+    pub(crate) async fn transact<Done: Send>(
         &self,
-        work: W,
+        work: &dyn Work<Done = Done>,
         stop_at: StopAt,
-    ) -> Result<W::Done, Failure> {
+    ) -> Result<Done, Failure> {
         let mut races = 0;
         loop {
-            match self.transact_once(&work, stop_at).await {
+            match self.transact_once(work, stop_at).await {
                 Err(failure) if failure.remedy() == Remedy::RunAgain && races < RACES_MAX => {
                     races += 1;
                 }
@@ -252,7 +250,11 @@ impl<S: Send + Sync + 'static> Engine<S> {
         }
     }
 
-    async fn transact_once<W: Work>(&self, work: &W, stop_at: StopAt) -> Result<W::Done, Failure> {
+    async fn transact_once<Done: Send>(
+        &self,
+        work: &dyn Work<Done = Done>,
+        stop_at: StopAt,
+    ) -> Result<Done, Failure> {
         let (cx, result) = self.open(work).await?;
         if stop_at == StopAt::BeforeCommit {
             cx.roll_back().await?;
@@ -269,7 +271,7 @@ impl<S: Send + Sync + 'static> Engine<S> {
     }
 
     /// Runs something in a transaction that is left open.
-    async fn open<W: Work>(&self, work: &W) -> Result<(Cx, W::Done), Failure> {
+    async fn open<Done: Send>(&self, work: &dyn Work<Done = Done>) -> Result<(Cx, Done), Failure> {
         let mut cx = Cx::begin(&self.connections).await?;
         let result = match AssertUnwindSafe(work.run(&mut cx)).catch_unwind().await {
             Ok(Ok(result)) => result,
@@ -284,10 +286,13 @@ impl<S: Send + Sync + 'static> Engine<S> {
     }
 
     /// Runs something in a transaction of its own, tells what it says, and undoes it.
-    pub(crate) async fn rehearse<W: Work>(&self, work: W) -> Result<W::Done, Failure> {
+    pub(crate) async fn rehearse<Done: Send>(
+        &self,
+        work: &dyn Work<Done = Done>,
+    ) -> Result<Done, Failure> {
         let mut races = 0;
         loop {
-            let rehearsed = match self.open(&work).await {
+            let rehearsed = match self.open(work).await {
                 Ok((cx, result)) => cx.roll_back().await.map(|()| result),
                 Err(failure) => Err(failure),
             };
@@ -310,7 +315,7 @@ impl<S: Send + Sync + 'static> Engine<S> {
         let route = self.route_of(message)?;
         let mut fresh = HashSet::from([event_id]);
         let only = [(event_id, 0, message)];
-        let bad = route.handle(cx, &self.state, &only, &mut fresh).await?;
+        let bad = route.handle(cx, &only, &mut fresh).await?;
         match bad.into_iter().next() {
             Some((_, failure)) => Err(failure),
             None => Ok(()),
@@ -322,7 +327,7 @@ impl<S: Send + Sync + 'static> Engine<S> {
         self.route_of(message)?.check(message)
     }
 
-    fn route_of(&self, message: &Message) -> Result<&dyn EventRoute<S>, Failure> {
+    fn route_of(&self, message: &Message) -> Result<&dyn EventRoute, Failure> {
         let subject = message.event_subject();
         let route = self.routes.find(subject).ok_or_else(|| {
             Failure::Unreadable(format!("{} follows no {subject}", self.service.name()))
@@ -405,9 +410,7 @@ impl<S: Send + Sync + 'static> Engine<S> {
         );
         Ok(())
     }
-}
 
-impl<S> Engine<S> {
     pub(crate) fn count_dead_letter(&self) {
         metrics::counter!("dead_letters_total", "worker" => self.service.name()).increment(1);
     }

@@ -4,7 +4,7 @@
 //! happen to it: the process dies before the commit, the process dies after it, and the message comes
 //! again. After each the database is compared with what it must be.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use bytes::Bytes;
@@ -26,22 +26,22 @@ use crate::{
     builtin::{self, Builtin},
     clock, database,
     dead_letters::{self, GetLetter, GroupLetters},
-    engine::{Engine, Verdict},
+    engine::{Engine, Verdict, Work},
     gate::Gate,
     handle::Connections,
     identity::Verifier,
     message::Message,
     outbox::{self, OutboxRow, Relay},
     retention,
-    sweep::Sweeping,
     trace::TraceParent,
     worker::StartError,
 };
 
 /// A worker under test. It publishes nothing to the broker: its outbox is what is looked at.
-pub struct Harness<S> {
-    engine: Arc<Engine<S>>,
-    endpoints: Vec<Arc<dyn Endpoint<S>>>,
+pub struct Harness {
+    engine: Arc<Engine>,
+    endpoints: Vec<Arc<dyn Endpoint>>,
+    sweeps: Vec<(&'static str, Duration, Box<dyn Work<Done = bool>>)>,
     verifier: Verifier,
     signing_key: EncodingKey,
 }
@@ -84,9 +84,9 @@ impl Published {
     }
 }
 
-impl<S: Send + Sync + 'static> Harness<S> {
+impl Harness {
     /// Migrates the worker's database and does what it does at the start.
-    pub async fn start(mut worker: Worker<S>, bus: &Bus) -> Result<Self, StartError> {
+    pub async fn start(worker: Worker, bus: &Bus) -> Result<Self, StartError> {
         let pool = worker.pool()?;
         database::migrate(&pool, worker.migrator()).await?;
         retention::tidy(&pool, clock::now())
@@ -97,33 +97,24 @@ impl<S: Send + Sync + 'static> Harness<S> {
         let (relay, _) = Relay::new(bus, Arc::new(gate));
         let engine = Arc::new(Engine {
             service: worker.service,
-            state: Arc::clone(&worker.state),
             connections: Arc::new(Connections::new(pool.clone())),
             pool,
             relay: Arc::new(relay),
             client: bus.client.clone(),
             tasks: TaskTracker::new(),
-            routes: std::mem::take(&mut worker.routes),
+            routes: worker.routes,
         });
         for start in &worker.starts {
-            engine
-                .transact(
-                    Sweeping {
-                        sweep: &**start,
-                        state: &*engine.state,
-                    },
-                    StopAt::Never,
-                )
-                .await
-                .map_err(StartError::AtStart)?;
+            let started = engine.transact(&**start, StopAt::Never).await;
+            started.map_err(StartError::AtStart)?;
         }
         let verifier = Verifier::new(bus.client.clone());
         let (signing_key, public_key) = key_pair();
         verifier.trust(KEY_ID, public_key);
-        let endpoints = std::mem::take(&mut worker.endpoints);
         Ok(Self {
             engine,
-            endpoints,
+            endpoints: worker.endpoints,
+            sweeps: worker.sweeps,
             verifier,
             signing_key,
         })
@@ -151,10 +142,6 @@ impl<S: Send + Sync + 'static> Harness<S> {
 
     pub fn pool(&self) -> &PgPool {
         &self.engine.pool
-    }
-
-    pub fn state(&self) -> &S {
-        &self.engine.state
     }
 
     /// Delivers an event as often and as badly as a broker and a crashing process can, and checks
@@ -385,16 +372,14 @@ impl<S: Send + Sync + 'static> Harness<S> {
             .await
     }
 
-    /// Runs a sweep by hand.
-    pub async fn sweep<H>(&self, handler: H) -> Result<bool, crate::Failure>
-    where
-        H: for<'a> crate::handle::SweepHandler<'a, S> + 'static,
-    {
-        let work = Sweeping {
-            sweep: &handler,
-            state: &*self.engine.state,
-        };
-        self.engine.transact(work, StopAt::Never).await
+    /// One round of a sweep of this name. True where more is waiting.
+    pub async fn sweep(&self, name: &str) -> Result<bool, crate::Failure> {
+        let (.., sweep) = self
+            .sweeps
+            .iter()
+            .find(|(known, ..)| *known == name)
+            .unwrap_or_else(|| panic!("nothing is done every so often as {name}"));
+        self.engine.transact(&**sweep, StopAt::Never).await
     }
 
     async fn published_ids(&self) -> Vec<Uuid> {
@@ -444,7 +429,7 @@ impl<S: Send + Sync + 'static> Harness<S> {
     }
 }
 
-impl<S> std::fmt::Debug for Harness<S> {
+impl std::fmt::Debug for Harness {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Harness")
     }

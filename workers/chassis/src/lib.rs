@@ -9,6 +9,7 @@
 
 mod answer;
 mod ask;
+mod builder;
 mod builtin;
 mod bus;
 mod consume;
@@ -48,6 +49,7 @@ pub mod telemetry;
 pub mod trace;
 
 pub use ask::{Answered, AskError, Asker, Asking, ping_of};
+pub use builder::WorkerBuilder;
 pub use bus::{Bus, ConnectError, NatsLogin, inbox_prefix};
 pub use database::{DatabaseConfig, Horizon, migrate, read_whole_tables};
 pub use dead_letters::{

@@ -50,21 +50,22 @@ impl<T> fmt::Debug for Queue<T> {
 /// Items of a queue handled in one transaction.
 const ITEMS_MAX: usize = 256;
 
-pub(crate) trait Drain<S>: Send {
+pub(crate) trait Drain: Send {
     fn run(
         self: Box<Self>,
-        engine: Arc<Engine<S>>,
+        engine: Arc<Engine>,
         shutdown: CancellationToken,
     ) -> BoxFuture<'static, ()>;
 }
 
-pub(crate) struct Draining<T, H> {
+pub(crate) struct Draining<S, T, H> {
+    pub(crate) state: Arc<S>,
     pub(crate) items: mpsc::Receiver<T>,
     pub(crate) is_urgent: fn(&T) -> bool,
     pub(crate) handler: H,
 }
 
-impl<S, T, H> Drain<S> for Draining<T, H>
+impl<S, T, H> Drain for Draining<S, T, H>
 where
     S: Send + Sync + 'static,
     T: Send + Sync + 'static,
@@ -72,7 +73,7 @@ where
 {
     fn run(
         mut self: Box<Self>,
-        engine: Arc<Engine<S>>,
+        engine: Arc<Engine>,
         shutdown: CancellationToken,
     ) -> BoxFuture<'static, ()> {
         Box::pin(async move {
@@ -90,7 +91,7 @@ where
                 if taken == 0 && batch.is_empty() {
                     return;
                 }
-                handle_items(&engine, &self.handler, &batch, &shutdown).await;
+                handle_items(&engine, &*self.state, &self.handler, &batch, &shutdown).await;
                 pace.rest(batch.len());
                 batch.clear();
             }
@@ -119,7 +120,8 @@ where
 }
 
 async fn handle_items<S, T, H>(
-    engine: &Arc<Engine<S>>,
+    engine: &Engine,
+    state: &S,
     handler: &H,
     items: &[T],
     shutdown: &CancellationToken,
@@ -128,14 +130,13 @@ async fn handle_items<S, T, H>(
     T: Send + Sync + 'static,
     H: for<'a> ItemHandler<'a, S, T> + 'static,
 {
-    let state = &*engine.state;
     loop {
         let work = Handling {
             handler,
             state,
             items,
         };
-        let Err(error) = engine.transact(work, StopAt::Never).await else {
+        let Err(error) = engine.transact(&work, StopAt::Never).await else {
             return;
         };
         let text = failure::chain(&error);
@@ -159,7 +160,7 @@ async fn handle_items<S, T, H>(
             state,
             items: std::slice::from_ref(item),
         };
-        if let Err(error) = engine.transact(work, StopAt::Never).await {
+        if let Err(error) = engine.transact(&work, StopAt::Never).await {
             let text = failure::chain(&error);
             tracing::error!(
                 error = text,

@@ -4,6 +4,7 @@ use std::{
     any::type_name,
     collections::{HashMap, HashSet},
     fmt,
+    sync::Arc,
 };
 
 use futures::future::BoxFuture;
@@ -17,30 +18,27 @@ use crate::{
 };
 
 /// Which handler an event goes to.
-pub(crate) struct Routes<S> {
-    routes: Vec<Box<dyn EventRoute<S>>>,
+#[derive(Default)]
+pub(crate) struct Routes {
+    routes: Vec<Box<dyn EventRoute>>,
     by_subject: HashMap<&'static str, (usize, bool)>,
 }
 
-impl<S> Default for Routes<S> {
-    fn default() -> Self {
-        Self {
-            routes: Vec::new(),
-            by_subject: HashMap::new(),
-        }
-    }
-}
-
-impl<S: Send + Sync + 'static> Routes<S> {
-    pub(crate) fn add<T, H>(&mut self, kinds: Kinds<T>, handler: H)
+impl Routes {
+    pub(crate) fn add<S, T, H>(&mut self, state: Arc<S>, kinds: Kinds<T>, handler: H)
     where
+        S: Send + Sync + 'static,
         T: Send + Sync + 'static,
         H: for<'a> EventHandler<'a, S, T> + 'static,
     {
         let route = self.routes.len();
         self.by_subject
             .extend(kinds.0.iter().map(|it| (it.subject, (route, it.is_urgent))));
-        self.routes.push(Box::new(Route { kinds, handler }));
+        self.routes.push(Box::new(Route {
+            state,
+            kinds,
+            handler,
+        }));
     }
 
     /// The number of a route.
@@ -48,7 +46,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
         self.by_subject.get(subject).map(|(route, _)| *route)
     }
 
-    pub(crate) fn get(&self, route: usize) -> &dyn EventRoute<S> {
+    pub(crate) fn get(&self, route: usize) -> &dyn EventRoute {
         &*self.routes[route]
     }
 
@@ -60,7 +58,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
 }
 
 /// A handler, with its type of event erased.
-pub(crate) trait EventRoute<S>: Send + Sync {
+pub(crate) trait EventRoute: Send + Sync {
     /// Where the handler stands in the code.
     fn name(&self) -> &'static str;
 
@@ -69,7 +67,6 @@ pub(crate) trait EventRoute<S>: Send + Sync {
     fn handle<'a>(
         &'a self,
         cx: &'a mut Cx,
-        state: &'a S,
         messages: &'a [(Uuid, usize, &'a Message)],
         fresh: &'a mut HashSet<Uuid>,
     ) -> BoxFuture<'a, Result<Vec<(usize, Failure)>, Failure>>;
@@ -143,12 +140,13 @@ impl<T> fmt::Debug for Kinds<T> {
     }
 }
 
-struct Route<T, H> {
+struct Route<S, T, H> {
+    state: Arc<S>,
     kinds: Kinds<T>,
     handler: H,
 }
 
-impl<S, T, H> EventRoute<S> for Route<T, H>
+impl<S, T, H> EventRoute for Route<S, T, H>
 where
     S: Send + Sync + 'static,
     T: Send + Sync + 'static,
@@ -165,7 +163,6 @@ where
     fn handle<'a>(
         &'a self,
         cx: &'a mut Cx,
-        state: &'a S,
         messages: &'a [(Uuid, usize, &'a Message)],
         fresh: &'a mut HashSet<Uuid>,
     ) -> BoxFuture<'a, Result<Vec<(usize, Failure)>, Failure>> {
@@ -185,7 +182,7 @@ where
                 }
             }
             if !events.is_empty() {
-                self.handler.handle(cx, state, &events).await?;
+                self.handler.handle(cx, &self.state, &events).await?;
             }
             Ok(unreadable)
         })

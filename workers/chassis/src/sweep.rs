@@ -13,40 +13,30 @@ use crate::{
     handle::SweepHandler,
 };
 
-pub(crate) trait Sweep<S>: Send + Sync {
-    fn run<'a>(&'a self, cx: &'a mut Cx, state: &'a S) -> BoxFuture<'a, Result<bool, Failure>>;
+/// A handler with what it needs besides the transaction. Its work is one round; it says whether more is waiting.
+pub(crate) struct Sweep<S, H> {
+    pub(crate) state: Arc<S>,
+    pub(crate) handler: H,
 }
 
-impl<S, H> Sweep<S> for H
+impl<S, H> Work for Sweep<S, H>
 where
+    S: Send + Sync,
     H: for<'a> SweepHandler<'a, S>,
-    S: Sync,
 {
-    fn run<'a>(&'a self, cx: &'a mut Cx, state: &'a S) -> BoxFuture<'a, Result<bool, Failure>> {
-        Box::pin(self.handle(cx, state))
-    }
-}
-
-/// One round of a sweep.
-pub(crate) struct Sweeping<'s, S> {
-    pub(crate) sweep: &'s dyn Sweep<S>,
-    pub(crate) state: &'s S,
-}
-
-impl<S: Send + Sync> Work for Sweeping<'_, S> {
     type Done = bool;
 
     fn run<'a>(&'a self, cx: &'a mut Cx) -> BoxFuture<'a, Result<bool, Failure>> {
-        self.sweep.run(cx, self.state)
+        Box::pin(self.handler.handle(cx, &self.state))
     }
 }
 
 /// Sweeps until shutdown.
-pub(crate) async fn run<S: Send + Sync + 'static>(
-    engine: Arc<Engine<S>>,
+pub(crate) async fn run(
+    engine: Arc<Engine>,
     name: &'static str,
     period: Duration,
-    sweep: Box<dyn Sweep<S>>,
+    sweep: Box<dyn Work<Done = bool>>,
     shutdown: CancellationToken,
 ) {
     let mut tick = interval(period);
@@ -57,11 +47,7 @@ pub(crate) async fn run<S: Send + Sync + 'static>(
             _ = tick.tick() => {}
         }
         while !shutdown.is_cancelled() {
-            let work = Sweeping {
-                sweep: &*sweep,
-                state: &*engine.state,
-            };
-            match engine.transact(work, StopAt::Never).await {
+            match engine.transact(&*sweep, StopAt::Never).await {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(error) => {

@@ -2,32 +2,30 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use shopzen_contracts::{Command, Event, Query, Service};
+use futures::future::BoxFuture;
+use shopzen_contracts::Service;
 use sqlx::{PgPool, migrate::Migrator};
-use tokio::{
-    sync::mpsc,
-    time::{Instant, sleep_until, timeout},
-};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Bus, DatabaseConfig, Failure, Process,
-    answer::{CommandEndpoint, Endpoint, QueryEndpoint},
+    answer::Endpoint,
+    builder::WorkerBuilder,
     builtin::{self, Builtin},
     consume, database, dead_letters,
-    engine::{Engine, StopAt},
+    engine::{Engine, StopAt, Work},
     failure,
     gate::Gate,
-    handle::{CommandHandler, Connections, EventHandler, ItemHandler, QueryHandler, SweepHandler},
+    handle::Connections,
     identity::Verifier,
     outbox::{self, Relay},
     progress::{self, Progress},
-    queue::{Drain, Draining},
+    queue::Drain,
     respond::{add_endpoint, open_service, verb_of},
     retention,
-    routes::{Kind, Kinds, Routes},
-    sweep::{self, Sweep, Sweeping},
-    tail_guard,
+    routes::Routes,
+    sweep, tail_guard,
 };
 
 /// How long a stopping worker may finish what it has in hand.
@@ -35,19 +33,18 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// The pause after something that is needed was not there.
 pub(crate) const RETRY_EVERY: Duration = Duration::from_millis(250);
 
-/// Everything a worker answers to. `S` is what its handlers need besides the transaction: its
-/// configuration, its gateways, its memory.
-pub struct Worker<S> {
+/// Everything a worker answers to, and what it does by itself.
+pub struct Worker {
     pub(crate) service: Service,
     migrator: &'static Migrator,
     database: DatabaseConfig,
-    pub(crate) state: Arc<S>,
-    pub(crate) routes: Routes<S>,
-    sources: BTreeMap<Service, Vec<String>>,
-    pub(crate) endpoints: Vec<Arc<dyn Endpoint<S>>>,
-    sweeps: Vec<(&'static str, Duration, Box<dyn Sweep<S>>)>,
-    drains: Vec<Box<dyn Drain<S>>>,
-    pub(crate) starts: Vec<Box<dyn Sweep<S>>>,
+    pub(crate) routes: Routes,
+    /// Event subjects it follows, by the service that publishes them.
+    pub(crate) sources: BTreeMap<Service, Vec<String>>,
+    pub(crate) endpoints: Vec<Arc<dyn Endpoint>>,
+    pub(crate) sweeps: Vec<(&'static str, Duration, Box<dyn Work<Done = bool>>)>,
+    pub(crate) drains: Vec<Box<dyn Drain>>,
+    pub(crate) starts: Vec<Box<dyn Work<Done = bool>>>,
 }
 
 /// Why a worker cannot start, or cannot go on.
@@ -73,135 +70,26 @@ pub struct Description {
     pub answers: Vec<String>,
 }
 
-impl<S: Send + Sync + 'static> Worker<S> {
-    pub fn new(
+impl Worker {
+    /// A worker that answers to nothing yet.
+    pub fn builder<S: Send + Sync + 'static>(
         service: Service,
         migrator: &'static Migrator,
         database: DatabaseConfig,
         state: S,
-    ) -> Self {
-        Self {
+    ) -> WorkerBuilder<S> {
+        let worker = Self {
             service,
             migrator,
             database,
-            state: Arc::new(state),
             routes: Routes::default(),
             sources: BTreeMap::new(),
             endpoints: Vec::new(),
             sweeps: Vec::new(),
             drains: Vec::new(),
             starts: Vec::new(),
-        }
-    }
-
-    /// Follows an event: `async fn(&mut Cx, &S, &[Received<E>]) -> Result<(), Failure>`.
-    #[must_use]
-    pub fn on_event<E, H>(self, handler: H) -> Self
-    where
-        E: Event,
-        H: for<'a> EventHandler<'a, S, E> + 'static,
-    {
-        self.on_events(Kinds::default().urgent::<E>(), handler)
-    }
-
-    /// Follows several kinds of events with one handler, which gets them in the order in which they
-    /// came: `async fn(&mut Cx, &S, &[Received<T>]) -> Result<(), Failure>`. For those that move the
-    /// same rows, as these are then read and written once.
-    #[must_use]
-    pub fn on_events<T, H>(mut self, kinds: Kinds<T>, handler: H) -> Self
-    where
-        T: Send + Sync + 'static,
-        H: for<'a> EventHandler<'a, S, T> + 'static,
-    {
-        for Kind { subject, .. } in &kinds.0 {
-            let source = Service::of_subject(subject).expect("an event has an owner");
-            self.sources
-                .entry(source)
-                .or_default()
-                .push(format!("{subject}.*"));
-        }
-        self.routes.add(kinds, handler);
-        self
-    }
-
-    /// Obeys a command, many in one transaction:
-    /// `async fn(&mut Cx, &S, &[Request<C>]) -> Answers<C::Reply>`.
-    #[must_use]
-    pub fn on_commands<C, H>(mut self, handler: H) -> Self
-    where
-        C: Command,
-        H: for<'a> CommandHandler<'a, S, C, C::Reply> + 'static,
-    {
-        self.endpoints
-            .push(Arc::new(CommandEndpoint::<C, H>::batched(handler)));
-        self
-    }
-
-    /// Obeys a command, each in a transaction of its own: the slice holds one request.
-    #[must_use]
-    pub fn on_command<C, H>(mut self, handler: H) -> Self
-    where
-        C: Command,
-        H: for<'a> CommandHandler<'a, S, C, C::Reply> + 'static,
-    {
-        self.endpoints
-            .push(Arc::new(CommandEndpoint::<C, H>::one_by_one(handler)));
-        self
-    }
-
-    /// Answers a query: `async fn(&PgPool, &S, &Request<Q>) -> Result<Q::Reply, Refused>`.
-    #[must_use]
-    pub fn answer<Q, H>(mut self, handler: H) -> Self
-    where
-        Q: Query,
-        H: for<'a> QueryHandler<'a, S, Q, Q::Reply> + 'static,
-    {
-        self.endpoints
-            .push(Arc::new(QueryEndpoint::<Q, H>::new(handler)));
-        self
-    }
-
-    /// Does something every so often, and again at once while it says that more is waiting:
-    /// `async fn(&mut Cx, &S) -> Result<bool, Failure>`.
-    #[must_use]
-    pub fn every<H>(mut self, name: &'static str, period: Duration, handler: H) -> Self
-    where
-        H: for<'a> SweepHandler<'a, S> + 'static,
-    {
-        self.sweeps.push((name, period, Box::new(handler)));
-        self
-    }
-
-    /// Does something once, before the first message is taken.
-    #[must_use]
-    pub fn at_start<H>(mut self, handler: H) -> Self
-    where
-        H: for<'a> SweepHandler<'a, S> + 'static,
-    {
-        self.starts.push(Box::new(handler));
-        self
-    }
-
-    /// Handles what the worker's own tasks put into a [`crate::Queue`], many in one transaction:
-    /// `async fn(&mut Cx, &S, &[T]) -> Result<(), Failure>`. Items that are not urgent may wait a
-    /// moment for others.
-    #[must_use]
-    pub fn drain<T, H>(
-        mut self,
-        items: mpsc::Receiver<T>,
-        is_urgent: fn(&T) -> bool,
-        handler: H,
-    ) -> Self
-    where
-        T: Send + Sync + 'static,
-        H: for<'a> ItemHandler<'a, S, T> + 'static,
-    {
-        self.drains.push(Box::new(Draining {
-            items,
-            is_urgent,
-            handler,
-        }));
-        self
+        };
+        WorkerBuilder::new(worker, state)
     }
 
     pub fn describe(&self) -> Description {
@@ -238,7 +126,13 @@ impl<S: Send + Sync + 'static> Worker<S> {
     }
 
     /// Works until shutdown.
-    pub async fn run(mut self, bus: Bus, process: &Process) -> Result<(), StartError> {
+    ///
+    /// Boxed here, so that it is compiled once and not in each program that runs a worker.
+    pub fn run(self, bus: Bus, process: &Process) -> BoxFuture<'_, Result<(), StartError>> {
+        Box::pin(self.work(bus, process))
+    }
+
+    async fn work(mut self, bus: Bus, process: &Process) -> Result<(), StartError> {
         let (service, shutdown) = (self.service, process.shutdown.clone());
         let pool = self.pool()?;
         if !reach(&pool, service, &shutdown).await {
@@ -254,7 +148,6 @@ impl<S: Send + Sync + 'static> Worker<S> {
         let tasks = TaskTracker::new();
         let engine = Arc::new(Engine {
             service,
-            state: Arc::clone(&self.state),
             pool: pool.clone(),
             connections: Arc::new(Connections::new(pool.clone())),
             relay: Arc::new(relay),
@@ -263,16 +156,8 @@ impl<S: Send + Sync + 'static> Worker<S> {
             routes: std::mem::take(&mut self.routes),
         });
         for start in &self.starts {
-            engine
-                .transact(
-                    Sweeping {
-                        sweep: &**start,
-                        state: &*engine.state,
-                    },
-                    StopAt::Never,
-                )
-                .await
-                .map_err(StartError::AtStart)?;
+            let started = engine.transact(&**start, StopAt::Never).await;
+            started.map_err(StartError::AtStart)?;
         }
         let recorder = tasks_of_their_own(outbox::record_receipts(
             pool.clone(),
@@ -333,7 +218,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
     /// Announces commands and queries as one NATS service, and answers them.
     async fn announce(
         &mut self,
-        engine: &Arc<Engine<S>>,
+        engine: &Arc<Engine>,
         bus: &Bus,
         shutdown: &CancellationToken,
     ) -> Result<async_nats::service::Service, StartError> {
@@ -357,7 +242,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
         Ok(service)
     }
 
-    fn follow(&self, engine: &Arc<Engine<S>>, bus: &Bus, shutdown: &CancellationToken) {
+    fn follow(&self, engine: &Arc<Engine>, bus: &Bus, shutdown: &CancellationToken) {
         if self.sources.is_empty() {
             return;
         }
@@ -385,7 +270,7 @@ impl<S: Send + Sync + 'static> Worker<S> {
     }
 }
 
-impl<S> fmt::Debug for Worker<S> {
+impl fmt::Debug for Worker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Worker")
             .field("service", &self.service)

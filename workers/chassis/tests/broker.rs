@@ -116,10 +116,12 @@ impl Stage {
         };
         let process = Process::default();
         let mut workers = JoinSet::new();
-        let sender = Worker::new(Service::Notify, &MIGRATOR, database(&sender_url), ())
-            .on_commands::<Emit, _>(emit);
-        let follower = Worker::new(Service::Stock, &MIGRATOR, database(&follower_url), ())
-            .on_event::<Emitted, _>(see);
+        let sender = Worker::builder(Service::Notify, &MIGRATOR, database(&sender_url), ())
+            .on_commands::<Emit, _>(emit)
+            .build();
+        let follower = Worker::builder(Service::Stock, &MIGRATOR, database(&follower_url), ())
+            .on_event::<Emitted, _>(see)
+            .build();
         let (sender_bus, follower_bus) = (
             Bus::connect(&login("notify")).await.unwrap(),
             Bus::connect(&login("stock")).await.unwrap(),

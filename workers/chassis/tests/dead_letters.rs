@@ -88,7 +88,7 @@ fn subject_of(key: impl std::fmt::Display) -> String {
     format!("{}.{key}", Told::SUBJECT)
 }
 
-async fn worker() -> Harness<()> {
+async fn worker() -> Harness {
     let (nats_url, database_url) =
         tokio::task::spawn_blocking(|| (servers().nats_url(), servers().database_url()))
             .await
@@ -102,7 +102,9 @@ async fn worker() -> Harness<()> {
         database_url: Secret::new(&database_url),
         ..DatabaseConfig::default()
     };
-    let worker = Worker::new(Service::Stock, &MIGRATOR, database, ()).on_event::<Told, _>(see);
+    let worker = Worker::builder(Service::Stock, &MIGRATOR, database, ())
+        .on_event::<Told, _>(see)
+        .build();
     let bus = Bus::connect(&login).await.unwrap();
     Harness::start(worker, &bus).await.unwrap()
 }
@@ -128,7 +130,7 @@ fn with_payload(id: Uuid, payload: &str) -> DecideLetter {
 }
 
 /// What the handler saw about a key, in the order in which it did.
-async fn seen(worker: &Harness<()>, key: Uuid) -> Vec<i64> {
+async fn seen(worker: &Harness, key: Uuid) -> Vec<i64> {
     sqlx::query_scalar("SELECT number FROM seen WHERE about = $1 ORDER BY place")
         .bind(key)
         .fetch_all(worker.pool())
@@ -136,17 +138,17 @@ async fn seen(worker: &Harness<()>, key: Uuid) -> Vec<i64> {
         .unwrap()
 }
 
-async fn open(worker: &Harness<()>) -> Vec<DeadLetter> {
+async fn open(worker: &Harness) -> Vec<DeadLetter> {
     worker.letters(LetterFilter::default()).await
 }
 
-async fn states(worker: &Harness<()>) -> Vec<LetterState> {
+async fn states(worker: &Harness) -> Vec<LetterState> {
     let letters = open(worker).await;
     letters.iter().map(|letter| letter.state).collect()
 }
 
 /// A message about a key that cannot be read.
-async fn poison(worker: &Harness<()>, key: impl std::fmt::Display) -> DeadLetter {
+async fn poison(worker: &Harness, key: impl std::fmt::Display) -> DeadLetter {
     let id = shopzen_chassis::clock::new_id();
     let is_dead = worker
         .deliver_bytes(&subject_of(key), &id.to_string(), b"not JSON")

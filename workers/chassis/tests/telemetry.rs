@@ -64,8 +64,9 @@ async fn a_request_is_traced_under_its_own_trace() {
         database_url: Secret::new(servers().database_url()),
         ..DatabaseConfig::default()
     };
-    let worker =
-        Worker::new(Service::Auth, &MIGRATOR, database, ()).on_command::<IssueToken, _>(issue);
+    let worker = Worker::builder(Service::Auth, &MIGRATOR, database, ())
+        .on_command::<IssueToken, _>(issue)
+        .build();
     let process = Process::default();
     let (bus, own) = (Bus::connect(&login("auth")).await.unwrap(), process.clone());
     tasks.spawn(async move { worker.run(bus, &own).await.unwrap() });

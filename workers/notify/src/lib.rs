@@ -33,14 +33,14 @@ const OUTCOMES_MAX: usize = 256;
 
 /// What the handlers need besides the transaction.
 #[derive(Debug)]
-pub struct Notify {
+pub(crate) struct Notify {
     /// What the shop calls itself.
     shop: String,
     /// None where there is no mail server.
     gateway: Option<Arc<Gateway>>,
 }
 
-pub fn worker(config: Config) -> Worker<Notify> {
+pub fn worker(config: Config) -> Worker {
     let (outcomes, received) = queue(OUTCOMES_MAX);
     let database = config.database();
     let shop = config.sender.shop_name();
@@ -49,7 +49,7 @@ pub fn worker(config: Config) -> Worker<Notify> {
         .transport()
         .map(|transport| Arc::new(Gateway::new(transport, config, outcomes)));
     let notify = Notify { shop, gateway };
-    Worker::new(Service::Notify, &store::MIGRATOR, database, notify)
+    Worker::builder(Service::Notify, &store::MIGRATOR, database, notify)
         .on_events(
             Kinds::default()
                 .in_passing::<OrderConfirmed>()
@@ -61,4 +61,5 @@ pub fn worker(config: Config) -> Worker<Notify> {
         .answer::<AuditMails, _>(queries::audit_mails)
         .every("send mails", SEND_EVERY, sending::send_due)
         .drain(received, |_| true, sending::record)
+        .build()
 }

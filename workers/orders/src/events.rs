@@ -204,7 +204,7 @@ fn summary_of(agreement: &Agreement) -> OrderSummary {
 }
 
 /// Cancels what nobody answered in time.
-pub async fn end_overdue(cx: &mut Cx, config: &Config) -> Result<bool, Failure> {
+pub(crate) async fn end_overdue(cx: &mut Cx, config: &Config) -> Result<bool, Failure> {
     let overdue = store::find_overdue(cx.db(), OVERDUE_MAX).await?;
     if overdue.is_empty() {
         return Ok(false);

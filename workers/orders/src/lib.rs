@@ -27,14 +27,13 @@ use shopzen_contracts::{
 };
 
 pub use config::Config;
-pub use events::end_overdue;
 
 /// How often overdue orders are looked for.
 const OVERDUE_EVERY: Duration = Duration::from_millis(500);
 
 /// Takes orders in, leads each through stock and payment, and tells the others how it ended.
-pub fn worker(config: Config) -> Worker<Config> {
-    Worker::new(Service::Orders, &store::MIGRATOR, config.database(), config)
+pub fn worker(config: Config) -> Worker {
+    Worker::builder(Service::Orders, &store::MIGRATOR, config.database(), config)
         .on_commands::<PlaceOrder, _>(commands::place)
         .on_command::<CancelOrder, _>(commands::cancel)
         .on_events(
@@ -58,5 +57,6 @@ pub fn worker(config: Config) -> Worker<Config> {
         .answer::<AuditOrders, _>(queries::audit)
         .answer::<AuditDeadlines, _>(queries::audit_deadlines)
         .answer::<AuditAnswers, _>(queries::audit_answers)
-        .every("overdue orders", OVERDUE_EVERY, end_overdue)
+        .every("overdue orders", OVERDUE_EVERY, events::end_overdue)
+        .build()
 }

@@ -29,7 +29,7 @@ use shopzen_test_servers::servers;
 use uuid::Uuid;
 
 /// A shop that sells lamps for 10.00 and mugs for 2.50.
-async fn shop_with(config: Config) -> Harness<Config> {
+async fn shop_with(config: Config) -> Harness {
     let login = NatsLogin {
         url: servers().nats_url(),
         user: "orders".to_owned(),
@@ -47,7 +47,7 @@ async fn shop_with(config: Config) -> Harness<Config> {
     harness
 }
 
-async fn shop() -> Harness<Config> {
+async fn shop() -> Harness {
     shop_with(Config::default()).await
 }
 
@@ -109,7 +109,7 @@ fn with_key(key: &str) -> Asking {
     }
 }
 
-async fn placed(shop: &Harness<Config>, key: &str) -> (OrderId, Asking) {
+async fn placed(shop: &Harness, key: &str) -> (OrderId, Asking) {
     let accepted = shop
         .command(&order(&[("LAMP", 2)]), &with_key(key))
         .await
@@ -121,7 +121,7 @@ async fn placed(shop: &Harness<Config>, key: &str) -> (OrderId, Asking) {
     (accepted.order.id, asking)
 }
 
-async fn seen(shop: &Harness<Config>, id: OrderId, asking: &Asking) -> Order {
+async fn seen(shop: &Harness, id: OrderId, asking: &Asking) -> Order {
     shop.query(&GetOrder { id }, asking).await.unwrap()
 }
 
@@ -318,7 +318,7 @@ async fn an_order_nobody_answers_ends_by_its_deadline() {
         ended
     };
     assert_eq!(overdue().await, 1);
-    assert!(!shop.sweep(shopzen_orders::end_overdue).await.unwrap());
+    assert!(!shop.sweep("overdue orders").await.unwrap());
     let order = seen(&shop, id, &guest).await;
     assert_eq!(
         (order.status, order.reason),
@@ -362,7 +362,7 @@ async fn who_is_asked_to_act_gets_the_time_for_it() {
         url: "https://bank.example".into(),
     })
     .await;
-    shop.sweep(shopzen_orders::end_overdue).await.unwrap();
+    shop.sweep("overdue orders").await.unwrap();
     let order = seen(&shop, id, &guest).await;
     assert_eq!(
         (order.status, order.payment.status),

@@ -41,20 +41,20 @@ const ANSWERS_MAX: usize = 4_096;
 
 /// What handlers need besides the transaction.
 #[derive(Debug)]
-pub struct Payments {
+pub(crate) struct Payments {
     calls: Arc<Calls>,
     /// What audits need not look at again.
     verified: Mutex<Option<store::audit::Verified>>,
 }
 
 /// Pays orders.
-pub fn worker(config: &Config) -> Worker<Payments> {
+pub fn worker(config: &Config) -> Worker {
     let (answers, received) = queue(ANSWERS_MAX);
     let payments = Payments {
         calls: Arc::new(Calls::new(config, answers)),
         verified: Mutex::default(),
     };
-    Worker::new(
+    Worker::builder(
         Service::Payments,
         &store::MIGRATOR,
         config.database(),
@@ -83,4 +83,5 @@ pub fn worker(config: &Config) -> Worker<Payments> {
         commands::FORGET_EVERY,
         commands::forget_webhooks,
     )
+    .build()
 }

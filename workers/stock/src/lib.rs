@@ -23,15 +23,15 @@ use tokio::sync::Mutex;
 
 /// What handlers need besides their transaction: nothing.
 #[derive(Debug, Default)]
-pub struct Stock {
+pub(crate) struct Stock {
     /// What audits need not add up again.
     added_up: Mutex<Option<store::audit::AddedUp>>,
 }
 
 /// Holds goods for orders, and says what can be bought.
-pub fn worker(config: &Config) -> Worker<Stock> {
+pub fn worker(config: &Config) -> Worker {
     let stock = Stock::default();
-    Worker::new(Service::Stock, &store::MIGRATOR, config.database(), stock)
+    Worker::builder(Service::Stock, &store::MIGRATOR, config.database(), stock)
         .on_events(
             Kinds::default()
                 .urgent::<OrderPlaced>()
@@ -47,4 +47,5 @@ pub fn worker(config: &Config) -> Worker<Stock> {
         .answer::<ListMovements, _>(queries::movements)
         .answer::<AuditLevels, _>(queries::audit_levels)
         .answer::<AuditReservations, _>(queries::audit_reservations)
+        .build()
 }

@@ -23,11 +23,11 @@ use shopzen_contracts::{
         StockReserved,
     },
 };
-use shopzen_stock::{Config, Stock, worker};
+use shopzen_stock::{Config, worker};
 use shopzen_test_servers::servers;
 use uuid::Uuid;
 
-async fn harness() -> Harness<Stock> {
+async fn harness() -> Harness {
     let login = NatsLogin {
         url: servers().nats_url(),
         user: "stock".to_owned(),
@@ -96,7 +96,7 @@ fn cancelled(number: u128) -> OrderCancelled {
 }
 
 /// Puts goods on the shelf, by the door that feeds use, without a token: straight into the table.
-async fn stocked(harness: &Harness<Stock>, levels: &[(&str, i64)]) {
+async fn stocked(harness: &Harness, levels: &[(&str, i64)]) {
     for (name, on_hand) in levels {
         sqlx::query("INSERT INTO stock_levels VALUES ($1, 'main', $2, 0, 0, NULL, 1)")
             .bind(name)
@@ -117,7 +117,7 @@ async fn stocked(harness: &Harness<Stock>, levels: &[(&str, i64)]) {
 }
 
 /// On hand, reserved, allocated; and I1: each is the sum of its movements.
-async fn level(harness: &Harness<Stock>, name: &str) -> (i64, i64, i64) {
+async fn level(harness: &Harness, name: &str) -> (i64, i64, i64) {
     let level: (i64, i64, i64) =
         sqlx::query_as("SELECT on_hand, reserved, allocated FROM stock_levels WHERE sku = $1")
             .bind(name)
@@ -461,7 +461,7 @@ async fn what_one_order_lets_go_another_of_the_same_batch_can_have() {
 }
 
 /// Levels that do not add up.
-async fn odd(harness: &Harness<Stock>) -> Vec<LevelFacts> {
+async fn odd(harness: &Harness) -> Vec<LevelFacts> {
     let levels = harness.query(&AuditLevels {}, &Asking::default()).await;
     levels.unwrap().items
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shopzen_auth::{Auth, Config, worker};
+use shopzen_auth::{Config, worker};
 use shopzen_chassis::{Asking, Bus, NatsLogin, Secret, harness::Harness};
 use shopzen_contracts::{
     Problem,
@@ -28,13 +28,13 @@ pub(crate) fn config() -> Config {
     }
 }
 
-pub(crate) async fn harness(config: Config) -> Harness<Auth> {
+pub(crate) async fn harness(config: Config) -> Harness {
     Harness::start(worker(config), &bus().await)
         .await
         .expect("the worker starts")
 }
 
-pub(crate) async fn issue(harness: &Harness<Auth>, email: &str) -> Result<IssuedToken, Problem> {
+pub(crate) async fn issue(harness: &Harness, email: &str) -> Result<IssuedToken, Problem> {
     harness
         .command(
             &IssueToken {

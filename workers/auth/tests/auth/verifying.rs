@@ -4,7 +4,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
-use shopzen_auth::{Auth, worker};
+use shopzen_auth::worker;
 use shopzen_chassis::{
     Asker, Asking, Bus, Process, Refused, Request, Secret, Worker, clock, harness::Harness,
 };
@@ -19,7 +19,7 @@ use sqlx::{PgPool, migrate::Migrator};
 use crate::fixtures::{bus, config, eventually, harness};
 
 /// A worker that only staff may ask.
-async fn guarded(bus: &Bus) -> Harness<()> {
+async fn guarded(bus: &Bus) -> Harness {
     static NONE: Migrator = Migrator::DEFAULT;
     async fn movements(
         _: &PgPool,
@@ -36,15 +36,16 @@ async fn guarded(bus: &Bus) -> Harness<()> {
         database_url: Secret::new(servers().database_url()),
         ..Default::default()
     };
-    let worker =
-        Worker::new(Service::Stock, &NONE, database, ()).answer::<ListMovements, _>(movements);
+    let worker = Worker::builder(Service::Stock, &NONE, database, ())
+        .answer::<ListMovements, _>(movements)
+        .build();
     Harness::start(worker, bus)
         .await
         .expect("the worker starts")
 }
 
 /// The status a worker answers who shows this token: 200 where it believes it.
-async fn status(guarded: &Harness<()>, token: &str) -> u16 {
+async fn status(guarded: &Harness, token: &str) -> u16 {
     let query = ListMovements {
         sku: Sku::parse("A").expect("it is a SKU"),
         limit: None,
@@ -275,7 +276,7 @@ impl Forge {
 
 /// The auth worker, running until the test is over.
 #[expect(clippy::disallowed_methods, reason = "it ends with the test's runtime")]
-async fn run_auth(bus: &Bus) -> Harness<Auth> {
+async fn run_auth(bus: &Bus) -> Harness {
     let config = config();
     let auth = harness(config.clone()).await;
     let own_bus = bus.clone();

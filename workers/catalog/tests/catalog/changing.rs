@@ -1,10 +1,7 @@
 //! Staff and feeds change products.
 
 use serde_json::json;
-use shopzen_catalog::{
-    Catalog,
-    feed::{self, Format},
-};
+use shopzen_catalog::feed::{self, Format};
 use shopzen_chassis::{
     Asking,
     harness::{Harness, Published},
@@ -19,7 +16,7 @@ use crate::fixtures::{
 };
 
 /// What the outbox holds, oldest first.
-async fn told(harness: &Harness<Catalog>) -> Vec<ProductChanged> {
+async fn told(harness: &Harness) -> Vec<ProductChanged> {
     let bodies: Vec<String> = sqlx::query_scalar("SELECT body FROM outbox ORDER BY event_id")
         .fetch_all(harness.pool())
         .await
@@ -241,7 +238,7 @@ async fn each_product_of_an_import_is_taken_or_refused_by_itself() {
 }
 
 /// Imports a whole feed, and says what became of its products.
-async fn import_feed(harness: &Harness<Catalog>, csv: &'static str) -> Vec<ImportResult> {
+async fn import_feed(harness: &Harness, csv: &'static str) -> Vec<ImportResult> {
     let feed = feed::read(Format::ShopifyCsv, Currency::EUR, csv.as_bytes());
     let products: Vec<_> = feed
         .map(|item| item.expect("every row is good").product)

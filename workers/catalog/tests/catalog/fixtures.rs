@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use shopzen_catalog::{Catalog, Config, worker};
+use shopzen_catalog::{Config, worker};
 use shopzen_chassis::{Asking, Bus, NatsLogin, Secret, clock, harness::Harness};
 use shopzen_contracts::{
     Problem, Sku,
@@ -33,25 +33,25 @@ pub(crate) fn config() -> Config {
     }
 }
 
-pub(crate) async fn start(config: Config) -> Harness<Catalog> {
+pub(crate) async fn start(config: Config) -> Harness {
     Harness::start(worker(config), &bus().await)
         .await
         .expect("the worker starts")
 }
 
-pub(crate) async fn harness() -> Harness<Catalog> {
+pub(crate) async fn harness() -> Harness {
     start(config()).await
 }
 
 /// Somebody with a scope.
-pub(crate) fn with_scope(harness: &Harness<Catalog>, scope: &str) -> Asking {
+pub(crate) fn with_scope(harness: &Harness, scope: &str) -> Asking {
     Asking {
         identity: Some(harness.token(clock::new_id(), scope)),
         ..Asking::default()
     }
 }
 
-pub(crate) fn staff(harness: &Harness<Catalog>) -> Asking {
+pub(crate) fn staff(harness: &Harness) -> Asking {
     with_scope(harness, "orders:write catalog:write")
 }
 
@@ -71,19 +71,13 @@ pub(crate) fn input(slug: &str, skus: &[&str], changes: &Value) -> ProductInput 
     serde_json::from_value(input).expect("it is a product")
 }
 
-pub(crate) async fn upsert(
-    harness: &Harness<Catalog>,
-    input: ProductInput,
-) -> Result<Product, Problem> {
+pub(crate) async fn upsert(harness: &Harness, input: ProductInput) -> Result<Product, Problem> {
     harness
         .command(&UpsertProduct(input), &staff(harness))
         .await
 }
 
-pub(crate) async fn import(
-    harness: &Harness<Catalog>,
-    products: Vec<ProductInput>,
-) -> Vec<ImportResult> {
+pub(crate) async fn import(harness: &Harness, products: Vec<ProductInput>) -> Vec<ImportResult> {
     let command = ImportProducts { products };
     harness
         .command(&command, &staff(harness))
@@ -92,14 +86,14 @@ pub(crate) async fn import(
         .results
 }
 
-pub(crate) async fn get(harness: &Harness<Catalog>, id_or_slug: &str) -> Result<Product, Problem> {
+pub(crate) async fn get(harness: &Harness, id_or_slug: &str) -> Result<Product, Problem> {
     let query = GetProduct {
         id_or_slug: id_or_slug.to_owned(),
     };
     harness.query(&query, &Asking::default()).await
 }
 
-pub(crate) async fn list(harness: &Harness<Catalog>, query: ListProducts) -> ProductPage {
+pub(crate) async fn list(harness: &Harness, query: ListProducts) -> ProductPage {
     harness
         .query(&query, &Asking::default())
         .await

@@ -33,7 +33,8 @@ const BATCH_MAX: usize = 256;
 /// Commands of one kind that wait; further ones are turned away.
 const WAITING_MAX: usize = 4_096;
 
-pub(crate) struct CommandEndpoint<C, H> {
+pub(crate) struct CommandEndpoint<S, C, H> {
+    state: Arc<S>,
     handler: H,
     /// Commands handled in one transaction.
     batch_max: usize,
@@ -46,17 +47,24 @@ struct Waiting<C> {
     key: Option<Key>,
 }
 
-impl<C: Command, H> CommandEndpoint<C, H> {
-    pub(crate) fn batched(handler: H) -> Self {
+impl<S, C, H> CommandEndpoint<S, C, H>
+where
+    S: Send + Sync + 'static,
+    C: Command,
+    H: for<'a> CommandHandler<'a, S, C, C::Reply> + 'static,
+{
+    pub(crate) fn batched(state: Arc<S>, handler: H) -> Self {
         Self {
+            state,
             handler,
             batch_max: BATCH_MAX,
             command: PhantomData,
         }
     }
 
-    pub(crate) fn one_by_one(handler: H) -> Self {
+    pub(crate) fn one_by_one(state: Arc<S>, handler: H) -> Self {
         Self {
+            state,
             handler,
             batch_max: 1,
             command: PhantomData,
@@ -73,16 +81,12 @@ impl<C: Command, H> CommandEndpoint<C, H> {
     }
 
     /// All of them in one transaction if that works, and one by one if not.
-    async fn handle<S>(
+    async fn handle(
         &self,
-        engine: &Engine<S>,
+        engine: &Engine,
         waiting: Vec<Waiting<C>>,
         stop_at: StopAt,
-    ) -> Vec<Reply>
-    where
-        S: Send + Sync + 'static,
-        H: for<'a> CommandHandler<'a, S, C, C::Reply>,
-    {
+    ) -> Vec<Reply> {
         let (requests, keys): (Vec<_>, Vec<_>) = waiting
             .into_iter()
             .map(|waiting| (waiting.request, waiting.key))
@@ -113,17 +117,13 @@ impl<C: Command, H> CommandEndpoint<C, H> {
         }
     }
 
-    async fn attempt<S>(
+    async fn attempt(
         &self,
-        engine: &Engine<S>,
+        engine: &Engine,
         requests: &[Request<C>],
         keys: &[Option<Key>],
         stop_at: StopAt,
-    ) -> Result<Vec<Reply>, Failure>
-    where
-        S: Send + Sync + 'static,
-        H: for<'a> CommandHandler<'a, S, C, C::Reply>,
-    {
+    ) -> Result<Vec<Reply>, Failure> {
         let span = tracing::info_span!(
             "process",
             otel.name = format_args!("process {}", C::SUBJECT),
@@ -133,33 +133,22 @@ impl<C: Command, H> CommandEndpoint<C, H> {
         if telemetry::exports() {
             trace::belong(&span, requests.iter().map(|request| &request.cause.trace));
         }
-        let state = &*engine.state;
-        engine
-            .transact(
-                Obeying {
-                    endpoint: self,
-                    state,
-                    requests,
-                    keys,
-                    looks_first: AtomicBool::new(false),
-                },
-                stop_at,
-            )
-            .instrument(span)
-            .await
+        let work = Obeying {
+            endpoint: self,
+            requests,
+            keys,
+            looks_first: AtomicBool::new(false),
+        };
+        engine.transact(&work, stop_at).instrument(span).await
     }
 
-    async fn attempt_in<S>(
+    async fn attempt_in(
         &self,
         cx: &mut Cx,
-        state: &S,
         requests: &[Request<C>],
         keys: &[Option<Key>],
         known: &HashMap<(String, String), (Vec<u8>, String)>,
-    ) -> Result<Vec<Reply>, Failure>
-    where
-        H: for<'a> CommandHandler<'a, S, C, C::Reply>,
-    {
+    ) -> Result<Vec<Reply>, Failure> {
         let mut replies: Vec<Option<Reply>> = vec![None; requests.len()];
         // Of several requests with one key in one batch the first is handled; the others follow it.
         let mut leaders: HashMap<(&str, &str), usize> = HashMap::new();
@@ -190,7 +179,7 @@ impl<C: Command, H> CommandEndpoint<C, H> {
         }
         let mut kept: Vec<(&Key, String)> = Vec::new();
         if !leading.is_empty() {
-            let answers = self.ask(cx, state, requests, &leading).await?;
+            let answers = self.ask(cx, requests, &leading).await?;
             for (index, answer) in leading.into_iter().zip(answers) {
                 replies[index] = Some(match answer {
                     Ok(answer) => {
@@ -226,24 +215,20 @@ impl<C: Command, H> CommandEndpoint<C, H> {
     }
 
     /// The handler takes a slice; in the common case that is the whole batch as it stands.
-    async fn ask<S>(
+    async fn ask(
         &self,
         cx: &mut Cx,
-        state: &S,
         requests: &[Request<C>],
         leading: &[usize],
-    ) -> Result<Vec<Result<C::Reply, Problem>>, Failure>
-    where
-        H: for<'a> CommandHandler<'a, S, C, C::Reply>,
-    {
+    ) -> Result<Vec<Result<C::Reply, Problem>>, Failure> {
         if leading.len() == requests.len() {
-            return self.handler.handle(cx, state, requests).await;
+            return self.handler.handle(cx, &self.state, requests).await;
         }
         let mut answers = Vec::with_capacity(leading.len());
         for index in leading {
             answers.extend(
                 self.handler
-                    .handle(cx, state, &requests[*index..=*index])
+                    .handle(cx, &self.state, &requests[*index..=*index])
                     .await?,
             );
         }
@@ -253,8 +238,7 @@ impl<C: Command, H> CommandEndpoint<C, H> {
 
 /// One transaction's worth of commands.
 struct Obeying<'c, S, C, H> {
-    endpoint: &'c CommandEndpoint<C, H>,
-    state: &'c S,
+    endpoint: &'c CommandEndpoint<S, C, H>,
     requests: &'c [Request<C>],
     keys: &'c [Option<Key>],
     /// Whether any of it was answered before is asked only once something has gone wrong: hardly any
@@ -266,7 +250,7 @@ impl<S, C, H> Work for Obeying<'_, S, C, H>
 where
     S: Send + Sync + 'static,
     C: Command,
-    H: for<'a> CommandHandler<'a, S, C, C::Reply>,
+    H: for<'a> CommandHandler<'a, S, C, C::Reply> + 'static,
 {
     type Done = Vec<Reply>;
 
@@ -280,7 +264,7 @@ where
             };
             let replies = self
                 .endpoint
-                .attempt_in(cx, self.state, self.requests, self.keys, &known)
+                .attempt_in(cx, self.requests, self.keys, &known)
                 .await;
             let went_well = replies.as_ref().is_ok_and(|replies| {
                 let mut keyed = replies
@@ -305,7 +289,7 @@ fn replayed(mut reply: Reply) -> Reply {
     reply
 }
 
-impl<S, C, H> Endpoint<S> for CommandEndpoint<C, H>
+impl<S, C, H> Endpoint for CommandEndpoint<S, C, H>
 where
     S: Send + Sync + 'static,
     C: Command,
@@ -317,7 +301,7 @@ where
 
     fn serve(
         self: Arc<Self>,
-        engine: Arc<Engine<S>>,
+        engine: Arc<Engine>,
         verifier: Arc<Verifier>,
         mut requests: service::endpoint::Endpoint,
         shutdown: CancellationToken,
@@ -347,7 +331,7 @@ where
 
     fn answer<'a>(
         &'a self,
-        engine: &'a Engine<S>,
+        engine: &'a Engine,
         verifier: &'a Verifier,
         asked: Asked,
         stop_at: StopAt,
@@ -361,16 +345,18 @@ where
     }
 }
 
-impl<C: Command, H> CommandEndpoint<C, H> {
+impl<S, C, H> CommandEndpoint<S, C, H>
+where
+    S: Send + Sync + 'static,
+    C: Command,
+    H: for<'a> CommandHandler<'a, S, C, C::Reply> + 'static,
+{
     /// Until the endpoint is gone and the lane is empty.
-    async fn run_lane<S>(
+    async fn run_lane(
         self: Arc<Self>,
-        engine: Arc<Engine<S>>,
+        engine: Arc<Engine>,
         mut waiting: mpsc::Receiver<(Waiting<C>, service::Request)>,
-    ) where
-        S: Send + Sync + 'static,
-        H: for<'a> CommandHandler<'a, S, C, C::Reply>,
-    {
+    ) {
         let mut batch = Vec::new();
         let mut pace = Pace::new();
         loop {

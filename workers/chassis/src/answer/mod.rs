@@ -99,12 +99,12 @@ impl Asked {
 }
 
 /// Answers one subject until shutdown.
-pub(crate) trait Endpoint<S>: Send + Sync {
+pub(crate) trait Endpoint: Send + Sync {
     fn subject(&self) -> &'static str;
 
     fn serve(
         self: Arc<Self>,
-        engine: Arc<Engine<S>>,
+        engine: Arc<Engine>,
         verifier: Arc<Verifier>,
         requests: service::endpoint::Endpoint,
         shutdown: CancellationToken,
@@ -113,7 +113,7 @@ pub(crate) trait Endpoint<S>: Send + Sync {
     /// One request by itself: what the harness asks.
     fn answer<'a>(
         &'a self,
-        engine: &'a Engine<S>,
+        engine: &'a Engine,
         verifier: &'a Verifier,
         asked: Asked,
         stop_at: StopAt,

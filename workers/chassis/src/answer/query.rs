@@ -19,25 +19,27 @@ use crate::{
 /// Queries of one kind answered at the same time; further ones wait in the subscription.
 const QUERIES_MAX: usize = 64;
 
-pub(crate) struct QueryEndpoint<Q, H> {
+pub(crate) struct QueryEndpoint<S, Q, H> {
+    state: Arc<S>,
     handler: H,
     query: PhantomData<fn(Q)>,
 }
 
-impl<Q, H> QueryEndpoint<Q, H> {
-    pub(crate) fn new(handler: H) -> Self {
+impl<S, Q, H> QueryEndpoint<S, Q, H>
+where
+    S: Send + Sync + 'static,
+    Q: Query,
+    H: for<'a> QueryHandler<'a, S, Q, Q::Reply> + 'static,
+{
+    pub(crate) fn new(state: Arc<S>, handler: H) -> Self {
         Self {
+            state,
             handler,
             query: PhantomData,
         }
     }
 
-    async fn answer_one<S>(&self, engine: &Engine<S>, verifier: &Verifier, asked: Asked) -> Reply
-    where
-        S: Send + Sync + 'static,
-        Q: Query,
-        H: for<'a> QueryHandler<'a, S, Q, Q::Reply>,
-    {
+    async fn answer_one(&self, engine: &Engine, verifier: &Verifier, asked: Asked) -> Reply {
         let trace = asked.trace();
         let request = match asked.read::<Q>(verifier).await {
             Ok(request) => request,
@@ -45,7 +47,7 @@ impl<Q, H> QueryEndpoint<Q, H> {
         };
         match self
             .handler
-            .handle(&engine.pool, &engine.state, &request)
+            .handle(&engine.pool, &self.state, &request)
             .await
         {
             Ok(reply) => Reply::of(serde_json::to_vec(&reply).expect("a contract is plain data")),
@@ -55,7 +57,37 @@ impl<Q, H> QueryEndpoint<Q, H> {
     }
 }
 
-impl<S, Q, H> Endpoint<S> for QueryEndpoint<Q, H>
+fn serve(
+    endpoint: Arc<dyn Endpoint>,
+    engine: Arc<Engine>,
+    verifier: Arc<Verifier>,
+    mut requests: service::endpoint::Endpoint,
+    shutdown: CancellationToken,
+) -> BoxFuture<'static, ()> {
+    Box::pin(async move {
+        let places = Arc::new(Semaphore::new(QUERIES_MAX));
+        loop {
+            // First a free place, then a request: what waits, waits where it can be dropped.
+            let place = Arc::clone(&places).acquire_owned().await;
+            let Some((request, asked)) = next_asked(&mut requests, &shutdown).await else {
+                break;
+            };
+            let (endpoint, engine, verifier) = (
+                Arc::clone(&endpoint),
+                Arc::clone(&engine),
+                Arc::clone(&verifier),
+            );
+            let tasks = engine.tasks.clone();
+            tasks.spawn(async move {
+                let reply = endpoint.answer(&engine, &verifier, asked, StopAt::Never);
+                respond(&request, reply.await).await;
+                drop(place);
+            });
+        }
+    })
+}
+
+impl<S, Q, H> Endpoint for QueryEndpoint<S, Q, H>
 where
     S: Send + Sync + 'static,
     Q: Query,
@@ -67,37 +99,17 @@ where
 
     fn serve(
         self: Arc<Self>,
-        engine: Arc<Engine<S>>,
+        engine: Arc<Engine>,
         verifier: Arc<Verifier>,
-        mut requests: service::endpoint::Endpoint,
+        requests: service::endpoint::Endpoint,
         shutdown: CancellationToken,
     ) -> BoxFuture<'static, ()> {
-        Box::pin(async move {
-            let places = Arc::new(Semaphore::new(QUERIES_MAX));
-            loop {
-                // First a free place, then a request: what waits, waits where it can be dropped.
-                let place = Arc::clone(&places).acquire_owned().await;
-                let Some((request, asked)) = next_asked(&mut requests, &shutdown).await else {
-                    break;
-                };
-                let (this, engine, verifier) = (
-                    Arc::clone(&self),
-                    Arc::clone(&engine),
-                    Arc::clone(&verifier),
-                );
-                let tasks = engine.tasks.clone();
-                tasks.spawn(async move {
-                    let reply = this.answer_one(&engine, &verifier, asked).await;
-                    respond(&request, reply).await;
-                    drop(place);
-                });
-            }
-        })
+        serve(self, engine, verifier, requests, shutdown)
     }
 
     fn answer<'a>(
         &'a self,
-        engine: &'a Engine<S>,
+        engine: &'a Engine,
         verifier: &'a Verifier,
         asked: Asked,
         _: StopAt,

@@ -86,8 +86,8 @@ struct Locked {
 }
 
 /// Does one thing to one letter, and lets those behind it go on. With a `repeat` key it is done once.
-pub(crate) async fn decide<S: Send + Sync + 'static>(
-    engine: &Engine<S>,
+pub(crate) async fn decide(
+    engine: &Engine,
     act: LetterAct,
     asked: &DecideLetter,
     who: &str,
@@ -103,9 +103,9 @@ pub(crate) async fn decide<S: Send + Sync + 'static>(
         repeat: repeat.filter(|_| !asked.dry_run),
     };
     let done = if asked.dry_run {
-        engine.rehearse(deciding).await
+        engine.rehearse(&deciding).await
     } else {
-        engine.transact(deciding, stop_at).await
+        engine.transact(&deciding, stop_at).await
     };
     let done = match done {
         Ok(done) => done?,
@@ -169,15 +169,15 @@ pub(crate) struct Done {
     key: Option<Uuid>,
 }
 
-struct Deciding<'e, S> {
-    engine: &'e Engine<S>,
+struct Deciding<'e> {
+    engine: &'e Engine,
     act: LetterAct,
     asked: &'e DecideLetter,
     who: &'e str,
     repeat: Option<&'e Key>,
 }
 
-impl<S: Send + Sync + 'static> Work for Deciding<'_, S> {
+impl Work for Deciding<'_> {
     type Done = Result<Done, Problem>;
 
     fn run<'a>(&'a self, cx: &'a mut Cx) -> BoxFuture<'a, Result<Self::Done, Failure>> {
@@ -185,7 +185,7 @@ impl<S: Send + Sync + 'static> Work for Deciding<'_, S> {
     }
 }
 
-impl<S: Send + Sync + 'static> Deciding<'_, S> {
+impl Deciding<'_> {
     async fn run_in(&self, cx: &mut Cx) -> Result<Result<Done, Problem>, Failure> {
         if let Some(answer) = self.find_answer(cx).await? {
             return Ok(answer);
@@ -302,22 +302,18 @@ fn outcome_of(published: &[String]) -> String {
 
 /// Handles a letter with the payload that counts, in the open transaction. Its row is locked, so this
 /// happens once; its event is in the inbox since it was set aside.
-async fn handle<S: Send + Sync + 'static>(
-    engine: &Engine<S>,
-    cx: &mut Cx,
-    letter: &Locked,
-) -> Result<(), Failure> {
+async fn handle(engine: &Engine, cx: &mut Cx, letter: &Locked) -> Result<(), Failure> {
     let event_id = letter.event_id.unwrap_or(letter.id);
     engine.handle_one(cx, event_id, &letter.message).await
 }
 
 /// Handles the oldest letter about a key that waits, if this one still is it. False: it is not.
-pub(super) struct Releasing<'e, S> {
-    pub(super) engine: &'e Engine<S>,
+pub(super) struct Releasing<'e> {
+    pub(super) engine: &'e Engine,
     pub(super) id: Uuid,
 }
 
-impl<S: Send + Sync + 'static> Work for Releasing<'_, S> {
+impl Work for Releasing<'_> {
     type Done = bool;
 
     fn run<'a>(&'a self, cx: &'a mut Cx) -> BoxFuture<'a, Result<bool, Failure>> {
@@ -417,8 +413,8 @@ async fn record(
 }
 
 /// Says that it still cannot be handled, and records that it was tried, after what was tried was undone.
-async fn failed<S: Send + Sync + 'static>(
-    engine: &Engine<S>,
+async fn failed(
+    engine: &Engine,
     asked: &DecideLetter,
     who: &str,
     failure: &Failure,

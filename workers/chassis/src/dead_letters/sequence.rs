@@ -23,10 +23,7 @@ const KEYS_MAX: i64 = 100;
 const RELEASED_MAX: usize = 1_000;
 
 /// Sweeps and counts until shutdown.
-pub(crate) async fn watch<S: Send + Sync + 'static>(
-    engine: Arc<Engine<S>>,
-    shutdown: CancellationToken,
-) {
+pub(crate) async fn watch(engine: Arc<Engine>, shutdown: CancellationToken) {
     let mut tick = interval(SWEEP_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -48,9 +45,7 @@ pub(crate) async fn watch<S: Send + Sync + 'static>(
 }
 
 /// Handles everything that waits for nothing any more.
-pub(crate) async fn release_all<S: Send + Sync + 'static>(
-    engine: &Engine<S>,
-) -> Result<(), Failure> {
+pub(crate) async fn release_all(engine: &Engine) -> Result<(), Failure> {
     let keys: Vec<Uuid> = sqlx::query_scalar(
         "
         SELECT DISTINCT key FROM dead_letters AS letter
@@ -71,17 +66,13 @@ pub(crate) async fn release_all<S: Send + Sync + 'static>(
 }
 
 /// Handles what waits about `key`, oldest first, each in a transaction of its own, until one of them dies.
-pub(super) async fn release<S: Send + Sync + 'static>(
-    engine: &Engine<S>,
-    key: Uuid,
-    at_most: usize,
-) -> Result<(), Failure> {
+pub(super) async fn release(engine: &Engine, key: Uuid, at_most: usize) -> Result<(), Failure> {
     for _ in 0..at_most {
         let Some(id) = find_next(engine, key).await? else {
             return Ok(());
         };
         let Err(failure) = engine
-            .transact(Releasing { engine, id }, StopAt::Never)
+            .transact(&Releasing { engine, id }, StopAt::Never)
             .await
         else {
             continue;
@@ -96,7 +87,7 @@ pub(super) async fn release<S: Send + Sync + 'static>(
     Ok(())
 }
 
-async fn find_next<S>(engine: &Engine<S>, key: Uuid) -> Result<Option<Uuid>, Failure> {
+async fn find_next(engine: &Engine, key: Uuid) -> Result<Option<Uuid>, Failure> {
     let next = "
         SELECT id FROM dead_letters
         WHERE key = $1 AND decided_at IS NULL AND state = 'waiting' AND NOT EXISTS (
@@ -108,8 +99,8 @@ async fn find_next<S>(engine: &Engine<S>, key: Uuid) -> Result<Option<Uuid>, Fai
 }
 
 /// It is dead now itself, or is tried again by the next sweep.
-async fn failed<S>(
-    engine: &Engine<S>,
+async fn failed(
+    engine: &Engine,
     id: Uuid,
     failure: &Failure,
     gives_up: bool,
@@ -141,7 +132,7 @@ async fn failed<S>(
     Ok(())
 }
 
-async fn count<S>(engine: &Engine<S>) -> Result<(), Failure> {
+async fn count(engine: &Engine) -> Result<(), Failure> {
     let (dead, waiting): (i64, i64) = sqlx::query_as(
         "
         SELECT count(*) FILTER (WHERE state = 'dead'), count(*) FILTER (WHERE state = 'waiting')

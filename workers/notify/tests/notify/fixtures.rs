@@ -8,7 +8,7 @@ use shopzen_contracts::{
     orders::{EndReason, OrderCancelled, OrderConfirmed, OrderRejected, OrderSummary, SummaryLine},
     stock::Shortage,
 };
-use shopzen_notify::{Config, Notify, worker};
+use shopzen_notify::{Config, worker};
 use shopzen_test_servers::servers;
 use tokio::time::{Instant, interval};
 
@@ -29,7 +29,7 @@ pub(crate) fn config() -> Config {
     }
 }
 
-pub(crate) async fn harness(config: Config) -> Harness<Notify> {
+pub(crate) async fn harness(config: Config) -> Harness {
     Harness::start(worker(config), &bus().await)
         .await
         .expect("the worker starts")
@@ -80,7 +80,7 @@ pub(crate) fn cancelled(order_id: OrderId) -> OrderCancelled {
 }
 
 /// The states that a worker's mails are in now.
-pub(crate) async fn states(harness: &Harness<Notify>) -> HashSet<String> {
+pub(crate) async fn states(harness: &Harness) -> HashSet<String> {
     let states: Vec<String> = sqlx::query_scalar("SELECT DISTINCT state FROM mails")
         .fetch_all(harness.pool())
         .await

@@ -10,7 +10,7 @@ use shopzen_contracts::{
     notify::{MailKind, MailSent},
     orders::OrderConfirmed,
 };
-use shopzen_notify::{Config, Notify, worker};
+use shopzen_notify::{Config, worker};
 use shopzen_test_servers::servers;
 use sqlx::migrate::Migrator;
 use tokio::sync::MutexGuard;
@@ -61,14 +61,14 @@ fn with(server: &MailServer, config: Config) -> Config {
 }
 
 /// Lets the time pass that mails wait for.
-async fn turn_the_clock(harness: &Harness<Notify>) {
+async fn turn_the_clock(harness: &Harness) {
     sqlx::query("UPDATE mails SET next_at = now() WHERE state = 'pending'")
         .execute(harness.pool())
         .await
         .expect("mails can be changed");
 }
 
-async fn wait_until(harness: &Harness<Notify>, state: &str) {
+async fn wait_until(harness: &Harness, state: &str) {
     eventually(state, async || {
         states(harness).await.iter().all(|found| found == state)
     })
@@ -76,7 +76,7 @@ async fn wait_until(harness: &Harness<Notify>, state: &str) {
 }
 
 /// How many events say that a mail was sent.
-async fn told(harness: &Harness<Notify>) -> usize {
+async fn told(harness: &Harness) -> usize {
     let count: i64 = sqlx::query_scalar("SELECT count(*) FROM outbox WHERE subject = $1")
         .bind(MailSent::SUBJECT)
         .fetch_one(harness.pool())
@@ -85,7 +85,7 @@ async fn told(harness: &Harness<Notify>) -> usize {
     usize::try_from(count).expect("a count is not negative")
 }
 
-async fn attempts(harness: &Harness<Notify>) -> i32 {
+async fn attempts(harness: &Harness) -> i32 {
     sqlx::query_scalar("SELECT max(attempts) FROM mails")
         .fetch_one(harness.pool())
         .await
@@ -113,7 +113,9 @@ async fn a_confirmed_order_on_the_broker_becomes_a_mail_in_the_inbox() {
         ..DatabaseConfig::default()
     };
     let confirmed_orders = Mutex::new(vec![confirmed(order_id)]);
-    let orders = Worker::new(Service::Orders, &NONE, database, confirmed_orders).at_start(confirm);
+    let orders = Worker::builder(Service::Orders, &NONE, database, confirmed_orders)
+        .at_start(confirm)
+        .build();
     let (bus, process) = (bus().await, running.process.clone());
     spawn(async move {
         orders.run(bus, &process).await.expect("the worker starts");

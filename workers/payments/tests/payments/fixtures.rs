@@ -16,7 +16,7 @@ use shopzen_contracts::{
     },
     stock::StockReserved,
 };
-use shopzen_payments::{Config, Payments, worker};
+use shopzen_payments::{Config, worker};
 use shopzen_sandbox_gateway::{Delays, Gateway, router};
 use shopzen_test_servers::servers;
 use sqlx::PgPool;
@@ -108,7 +108,7 @@ pub(crate) fn sandbox() -> Gateway {
 /// and what `deliver_once` asks for it does not record. [`Shop::open_for_business`] is the process
 /// after it.
 pub(crate) struct Shop {
-    pub(crate) harness: Harness<Payments>,
+    pub(crate) harness: Harness,
     pub(crate) config: Config,
     pub(crate) gateway: Server,
 }
@@ -204,7 +204,7 @@ pub(crate) fn config(gateway_url: &str) -> Config {
     }
 }
 
-pub(crate) async fn harness(config: &Config) -> Harness<Payments> {
+pub(crate) async fn harness(config: &Config) -> Harness {
     Harness::start(worker(config), &bus().await)
         .await
         .expect("the worker starts")

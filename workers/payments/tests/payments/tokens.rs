@@ -144,13 +144,16 @@ impl Choreography {
         for service in [Service::Orders, Service::Stock, Service::Payments] {
             streams::ensure(&admin.admin(), service).await.unwrap();
         }
-        let played_orders = Worker::new(Service::Orders, &NO_TABLES, database(), Orders::default())
-            .on_event::<PaymentAuthorised, _>(on_authorised)
-            .on_event::<PaymentDeclined, _>(on_declined)
-            .on_event::<PaymentCaptureFailed, _>(on_capture_failed)
-            .drain(said, |_| true, say);
-        let played_stock = Worker::new(Service::Stock, &NO_TABLES, database(), ())
-            .on_event::<OrderPlaced, _>(on_placed);
+        let played_orders =
+            Worker::builder(Service::Orders, &NO_TABLES, database(), Orders::default())
+                .on_event::<PaymentAuthorised, _>(on_authorised)
+                .on_event::<PaymentDeclined, _>(on_declined)
+                .on_event::<PaymentCaptureFailed, _>(on_capture_failed)
+                .drain(said, |_| true, say)
+                .build();
+        let played_stock = Worker::builder(Service::Stock, &NO_TABLES, database(), ())
+            .on_event::<OrderPlaced, _>(on_placed)
+            .build();
         let mut workers = vec![run(played_orders, &process).await];
         workers.push(run(played_stock, &process).await);
         workers.push(run(worker(&shop.config), &process).await);
@@ -182,7 +185,7 @@ impl Choreography {
     }
 }
 
-async fn run<S: Send + Sync + 'static>(worker: Worker<S>, process: &Process) -> JoinHandle<()> {
+async fn run(worker: Worker, process: &Process) -> JoinHandle<()> {
     let (bus, process) = (bus().await, process.clone());
     spawn(async move { worker.run(bus, &process).await.unwrap() })
 }
