@@ -1,5 +1,6 @@
 //! Who is asking. The auth worker issues tokens; every worker verifies them for itself.
 
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -69,4 +70,49 @@ pub struct KeySet {
 impl Query for GetKeys {
     const SUBJECT: &'static str = "shop.qry.auth.v1.keys";
     type Reply = KeySet;
+}
+
+/// The keys that tokens are and were signed with, newest first; for the operator.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListSigningKeys {}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct SigningKeys {
+    pub items: Vec<SigningKey>,
+}
+
+/// One key's life: published, signing from some time on, then believed until what it signed has expired.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SigningKey {
+    /// The public key's thumbprint (RFC 7638).
+    pub kid: String,
+    #[schemars(with = "String")]
+    pub created_at: Timestamp,
+    #[schemars(with = "String")]
+    pub signs_from: Timestamp,
+    /// None where it signs, or will.
+    #[schemars(with = "Option<String>")]
+    pub believed_until: Option<Timestamp>,
+}
+
+impl Query for ListSigningKeys {
+    const SUBJECT: &'static str = "shop.qry.auth.v1.signing_keys";
+    type Reply = SigningKeys;
+}
+
+/// Makes the next signing key, and answers with all there are. It signs as soon as everybody knows it; until then
+/// asking again makes no other.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RotateSigningKeys {
+    /// The keys that are there got into the wrong hands: whatever they signed counts for nothing from now on, and
+    /// everybody has to sign in again.
+    #[serde(default)]
+    pub withdraw: bool,
+}
+
+impl Command for RotateSigningKeys {
+    const SUBJECT: &'static str = "shop.cmd.auth.v1.rotate_signing_keys";
+    type Reply = SigningKeys;
 }

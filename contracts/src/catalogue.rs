@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::{
     Command, Event, Notice, Query,
     audit::GetReport,
-    auth::{GetKeys, IssueToken},
+    auth::{GetKeys, IssueToken, ListSigningKeys, RotateSigningKeys},
     catalog::{
         GetProduct, ImportProducts, ListCategories, ListProducts, ProductChanged, Suggest,
         UpsertProduct,
@@ -96,6 +96,8 @@ pub fn messages() -> Vec<Message> {
     vec![
         command::<IssueToken>(),
         query::<GetKeys>(),
+        query::<ListSigningKeys>(),
+        command::<RotateSigningKeys>(),
         query::<ListProducts>(),
         query::<GetProduct>(),
         query::<ListCategories>(),

@@ -36,8 +36,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use limits::Limits;
 
 use api::{
-    admin_audit, admin_dead_letters, admin_products, admin_stock, catalogue, order_events, orders,
-    products, stock, stock_stream, timeline, webhooks,
+    admin_audit, admin_dead_letters, admin_products, admin_stock, catalogue, keys, order_events,
+    orders, products, stock, stock_stream, timeline, webhooks,
 };
 use hub::Hub;
 use limits::Limiter;
@@ -55,7 +55,9 @@ const PUT: Method = Method::PUT;
 
 /// What is served where.
 fn routes() -> Routes {
-    pages(for_gateways(for_staff(for_shoppers(Routes::default()))))
+    pages(for_gateways(for_staff(for_clients(for_shoppers(
+        Routes::default(),
+    )))))
 }
 
 fn for_shoppers(routes: Routes) -> Routes {
@@ -107,6 +109,10 @@ fn for_shoppers(routes: Routes) -> Routes {
             orders::cancel,
             orders::CANCEL,
         )
+}
+
+fn for_clients(routes: Routes) -> Routes {
+    routes.api(GET, "/.well-known/jwks.json", keys::get, keys::GET)
 }
 
 fn for_staff(routes: Routes) -> Routes {

@@ -301,6 +301,7 @@ fn document(operations: &[(Method, &'static str, Operation)]) -> Value {
             { "name": "catalogue", "description": "What is for sale." },
             { "name": "stock", "description": "How many of what can be bought." },
             { "name": "orders", "description": "Buying." },
+            { "name": "identity", "description": "Who is who." },
             { "name": "staff", "description": "For who has the scopes." },
             { "name": "webhooks", "description": "For payment gateways." },
         ],

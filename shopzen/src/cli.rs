@@ -62,6 +62,11 @@ pub enum Command {
     Healthcheck,
     /// Print an access token for an account, for use in scripts
     Token { email: String },
+    /// What access tokens are signed with
+    Keys {
+        #[command(subcommand)]
+        action: KeysAction,
+    },
     /// The e-mails that were sent, or kept where there is no mail server
     Mail {
         #[command(subcommand)]
@@ -206,6 +211,18 @@ pub enum StreamsAction {
     Apply,
     /// Say what is missing or differs; exit with 78 if anything does
     Check,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum KeysAction {
+    /// List them, newest first
+    Ls,
+    /// Make the next one: it signs ten minutes from now, when everybody knows it
+    Rotate {
+        /// The keys got into the wrong hands: what they signed is refused within seconds, and a new one signs at once
+        #[arg(long)]
+        withdraw: bool,
+    },
 }
 
 #[derive(Clone, Debug, Subcommand)]

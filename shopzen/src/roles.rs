@@ -93,6 +93,9 @@ pub fn database_secret(service: Service) -> String {
 /// The file in `secrets/` with what the sandbox gateway signs its webhooks with.
 pub const WEBHOOK_SECRET: &str = "webhooks-sandbox";
 
+/// The file in `secrets/` with what the auth worker seals its keys with.
+pub const KEY_ENCRYPTION_SECRET: &str = "auth-key-encryption";
+
 /// As Standard Webhooks has it. The secret is of letters and digits, which are Base64 as they are, and as
 /// long as the 24 bytes that a key must have.
 pub fn webhook_secret(secret: &str) -> String {

@@ -8,6 +8,7 @@ mod crowds;
 mod dead_letters;
 mod hostile;
 mod import;
+mod keys;
 mod live;
 mod staff;
 mod traces;

@@ -68,6 +68,7 @@ impl Shop {
         let url = |service| databases.url(service);
         let auth = shopzen_auth::Config {
             database_url: url(Service::Auth),
+            key_encryption_key: Secret::new("k".repeat(32)),
             ..Default::default()
         };
         let catalog = shopzen_catalog::Config {

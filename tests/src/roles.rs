@@ -6,7 +6,7 @@ use shopzen_chassis::{Description, ping_of};
 use shopzen_contracts::{
     Command, Event, Notice, Query, Service,
     audit::GetReport,
-    auth::{GetKeys, IssueToken},
+    auth::{GetKeys, IssueToken, ListSigningKeys, RotateSigningKeys},
     catalog::{GetProduct, ImportProducts, ListCategories, ListProducts, Suggest, UpsertProduct},
     catalogue,
     notify::{AuditMails, ListMails},
@@ -70,6 +70,7 @@ impl Role {
                 AdjustStock::SUBJECT,
                 ListMovements::SUBJECT,
                 GetReport::SUBJECT,
+                GetKeys::SUBJECT,
             ])
             .into_iter()
             .chain(Service::ALL.into_iter().map(history))
@@ -87,6 +88,8 @@ impl Role {
                 .collect(),
             Self::Operator => owned(&[
                 IssueToken::SUBJECT,
+                ListSigningKeys::SUBJECT,
+                RotateSigningKeys::SUBJECT,
                 ListProducts::SUBJECT,
                 ImportProducts::SUBJECT,
                 ImportLevels::SUBJECT,

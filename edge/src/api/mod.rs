@@ -6,6 +6,7 @@ pub(crate) mod admin_dead_letters;
 pub(crate) mod admin_products;
 pub(crate) mod admin_stock;
 pub(crate) mod catalogue;
+pub(crate) mod keys;
 pub(crate) mod order_events;
 pub(crate) mod orders;
 pub(crate) mod products;

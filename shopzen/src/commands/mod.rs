@@ -6,6 +6,7 @@ pub mod doctor;
 pub mod down;
 pub mod healthcheck;
 pub mod import;
+pub mod keys;
 pub mod migrate;
 pub mod reconcile;
 pub mod run;

@@ -208,6 +208,9 @@ pub fn of_running_shop(data: &DataDir, state: &State) -> Dict {
     if let Some(secret) = data.find_secret(roles::WEBHOOK_SECRET) {
         settings["payments"]["webhook_secret"] = roles::webhook_secret(&secret).into();
     }
+    if let Some(secret) = data.find_secret(roles::KEY_ENCRYPTION_SECRET) {
+        settings["auth"]["key_encryption_key"] = secret.into();
+    }
     let port = url::Url::parse(&state.postgres.url)
         .ok()
         .and_then(|url| url.port());

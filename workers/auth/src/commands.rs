@@ -6,7 +6,7 @@ use shopzen_contracts::{
     auth::{IssueToken, IssuedToken},
 };
 
-use crate::{Auth, store, token};
+use crate::{Auth, keys, store, token};
 
 /// The longest address, in bytes (RFC 5321, 4.5.3.1.3).
 const EMAIL_LENGTH_MAX: usize = 254;
@@ -39,10 +39,9 @@ async fn issue(
             "there is no account with this address",
         )));
     };
-    let key = store::find_key_in_use(cx.db()).await?;
-    let key = key.ok_or_else(|| Failure::Inconsistent("there is no signing key".to_owned()))?;
+    let signer = keys::signer(cx.db(), auth).await?;
     let claims = token::claims(&account, cx.new_id(), cx.now(), auth.token_lifetime);
-    let access_token = token::sign(&key, &claims)?;
+    let access_token = signer.sign(&claims)?;
     tracing::info!(account_id = %account.id, jti = %claims.jti, "issued a token");
     Ok(Ok(IssuedToken {
         access_token,

@@ -1,5 +1,7 @@
 //! What an operator can set.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use shopzen_chassis::{DatabaseConfig, Secret};
 
@@ -15,6 +17,10 @@ pub struct Config {
     pub demo_accounts: bool,
     /// Seconds an access token is good for.
     pub token_lifetime_s: u32,
+    /// Seals signing keys in the database: at least 32 characters, as `openssl rand -hex 32` makes them.
+    pub key_encryption_key: Secret,
+    /// Days after which the next signing key is made; 0 leaves it to `shopzen keys rotate`.
+    pub key_rotation_days: u32,
 }
 
 impl Default for Config {
@@ -24,11 +30,18 @@ impl Default for Config {
             database_connections_max: 4,
             demo_accounts: true,
             token_lifetime_s: 600,
+            key_encryption_key: Secret::default(),
+            key_rotation_days: 30,
         }
     }
 }
 
 impl Config {
+    pub(crate) fn key_rotation(&self) -> Option<Duration> {
+        let days = u64::from(self.key_rotation_days);
+        (days > 0).then(|| Duration::from_hours(24 * days))
+    }
+
     pub(crate) fn into_database(self) -> DatabaseConfig {
         DatabaseConfig {
             database_url: self.database_url,

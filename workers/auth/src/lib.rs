@@ -8,18 +8,25 @@
 
 mod commands;
 mod config;
-mod queries;
+mod keys;
+mod seal;
 mod seed;
 mod store;
 mod token;
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use shopzen_chassis::Worker;
+use shopzen_chassis::{Failure, Worker};
 use shopzen_contracts::{
     Service,
-    auth::{GetKeys, IssueToken},
+    auth::{GetKeys, IssueToken, ListSigningKeys, RotateSigningKeys},
 };
+
+use seal::Seal;
+use token::Signer;
 
 pub use config::Config;
 
@@ -28,12 +35,33 @@ pub use config::Config;
 pub(crate) struct Auth {
     demo_accounts: bool,
     token_lifetime: Duration,
+    /// None where keys are rotated by command only.
+    key_rotation: Option<Duration>,
+    /// None where there is no secret to seal with.
+    seal: Option<Seal>,
+    /// What signed last, so that it need not be opened each time.
+    signer: Mutex<Option<Arc<Signer>>>,
+}
+
+impl Auth {
+    fn seal(&self) -> Result<&Seal, Failure> {
+        self.seal.as_ref().ok_or_else(|| {
+            Failure::Inconsistent(
+                "auth.key_encryption_key is needed to seal signing keys, and must have at least 32 characters; \
+                 `openssl rand -hex 32` makes one"
+                    .to_owned(),
+            )
+        })
+    }
 }
 
 pub fn worker(config: Config) -> Worker {
     let auth = Auth {
         demo_accounts: config.demo_accounts,
         token_lifetime: Duration::from_secs(config.token_lifetime_s.into()),
+        key_rotation: config.key_rotation(),
+        seal: Seal::new(&config.key_encryption_key),
+        signer: Mutex::default(),
     };
     Worker::builder(
         Service::Auth,
@@ -41,9 +69,12 @@ pub fn worker(config: Config) -> Worker {
         config.into_database(),
         auth,
     )
-    .at_start(seed::signing_key)
+    .at_start(keys::at_start)
     .at_start(seed::demo_accounts)
     .on_command::<IssueToken, _>(commands::issue_token)
-    .answer::<GetKeys, _>(queries::keys)
+    .on_command::<RotateSigningKeys, _>(keys::rotate)
+    .answer::<GetKeys, _>(keys::public)
+    .answer::<ListSigningKeys, _>(keys::list)
+    .every("signing keys", keys::LOOK_AFTER_EVERY, keys::look_after)
     .build()
 }

@@ -5,7 +5,6 @@ use shopzen_chassis::{Cx, Failure};
 use crate::{
     Auth,
     store::{self, NewAccount},
-    token,
 };
 
 const DEMO_ACCOUNTS: [(&str, &str, &[&str]); 2] = [
@@ -20,18 +19,6 @@ const DEMO_ACCOUNTS: [(&str, &str, &[&str]); 2] = [
         &["catalog:write", "ops:write", "orders:write", "stock:write"],
     ),
 ];
-
-/// Makes a signing key where there is none.
-pub(crate) async fn signing_key(cx: &mut Cx, _: &Auth) -> Result<bool, Failure> {
-    if store::find_key_in_use(cx.db()).await?.is_none() {
-        let key = token::new_key()?;
-        // Where another replica is faster, its key is the one.
-        if store::insert_key_in_use(cx.db(), &key).await? {
-            tracing::info!(kid = key.kid, "made a signing key");
-        }
-    }
-    Ok(false)
-}
 
 /// Makes the demo accounts, or gives them the scopes that they have by now.
 pub(crate) async fn demo_accounts(cx: &mut Cx, auth: &Auth) -> Result<bool, Failure> {

@@ -1,10 +1,14 @@
 //! All SQL of the auth worker.
 
-use shopzen_chassis::Failure;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use shopzen_chassis::{Failure, jiff_sqlx};
+use shopzen_contracts::auth::SigningKey;
 use sqlx::{PgConnection, PgPool, migrate::Migrator};
 use uuid::Uuid;
 
-use crate::token::{Account, SigningKey};
+use crate::token::{Account, KeyPair};
 
 pub(crate) static MIGRATOR: Migrator = sqlx::migrate!();
 
@@ -17,47 +21,150 @@ pub(crate) struct NewAccount<'a> {
     pub(crate) scopes: &'a [&'a str],
 }
 
-/// The key that new tokens are signed with.
-pub(crate) async fn find_key_in_use(db: &mut PgConnection) -> Result<Option<SigningKey>, Failure> {
-    let row: Option<(String, Vec<u8>, serde_json::Value)> =
-        sqlx::query_as("SELECT kid, private_key, public_jwk FROM signing_keys WHERE in_use")
-            .fetch_optional(db)
-            .await?;
-    Ok(row.map(|(kid, private_key, public_jwk)| SigningKey {
-        kid,
-        private_key,
-        public_jwk,
-    }))
+/// A key as it is kept.
+pub(crate) struct SealedKey {
+    pub(crate) kid: String,
+    pub(crate) sealed: Vec<u8>,
 }
 
-/// False where another key came into use in the meantime.
-pub(crate) async fn insert_key_in_use(
-    db: &mut PgConnection,
-    key: &SigningKey,
-) -> Result<bool, Failure> {
-    let inserted = sqlx::query(
+/// Nobody else changes keys until the transaction ends.
+pub(crate) async fn lock_keys(db: &mut PgConnection) -> Result<(), Failure> {
+    sqlx::query("LOCK TABLE signing_keys IN SHARE ROW EXCLUSIVE MODE")
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// The key that tokens are signed with now.
+pub(crate) async fn find_signing_key(db: &mut PgConnection) -> Result<Option<SealedKey>, Failure> {
+    let row: Option<(String, Vec<u8>)> = sqlx::query_as(
         "
-        INSERT INTO signing_keys (kid, private_key, public_jwk, in_use)
-        VALUES ($1, $2, $3, true)
-        ON CONFLICT (in_use) WHERE in_use DO NOTHING
+        SELECT kid, sealed_private_key FROM signing_keys
+        WHERE sealed_private_key IS NOT NULL AND signs_from <= now()
+        ORDER BY signs_from DESC, kid LIMIT 1
+        ",
+    )
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|(kid, sealed)| SealedKey { kid, sealed }))
+}
+
+/// Whether there is a key that does not sign yet.
+pub(crate) async fn has_next_key(db: &mut PgConnection) -> Result<bool, Failure> {
+    Ok(
+        sqlx::query_scalar("SELECT EXISTS (SELECT FROM signing_keys WHERE signs_from > now())")
+            .fetch_one(db)
+            .await?,
+    )
+}
+
+/// Whether the youngest key is as old as keys may become.
+pub(crate) async fn is_time_for_a_key(
+    db: &mut PgConnection,
+    period: Duration,
+) -> Result<bool, Failure> {
+    let is_time: Option<bool> = sqlx::query_scalar(
+        "SELECT max(signs_from) <= now() - make_interval(secs => $1) FROM signing_keys",
+    )
+    .bind(period.as_secs_f64())
+    .fetch_one(db)
+    .await?;
+    Ok(is_time.unwrap_or(true))
+}
+
+pub(crate) async fn insert_key(
+    db: &mut PgConnection,
+    key: &KeyPair,
+    sealed: &[u8],
+    signs_after: Duration,
+) -> Result<(), Failure> {
+    sqlx::query(
+        "
+        INSERT INTO signing_keys (kid, sealed_private_key, public_jwk, signs_from)
+        VALUES ($1, $2, $3, now() + make_interval(secs => $4))
         ",
     )
     .bind(&key.kid)
-    .bind(&key.private_key)
+    .bind(sealed)
     .bind(&key.public_jwk)
+    .bind(signs_after.as_secs_f64())
     .execute(db)
-    .await?
-    .rows_affected();
-    Ok(inserted == 1)
+    .await?;
+    Ok(())
 }
 
-/// Everything that may have signed a token that is still good, oldest first.
-pub(crate) async fn find_public_keys(db: &PgPool) -> Result<Vec<serde_json::Value>, Failure> {
-    Ok(
-        sqlx::query_scalar("SELECT public_jwk FROM signing_keys ORDER BY created_at, kid")
-            .fetch_all(db)
-            .await?,
+/// Keys that have a successor which signs are believed for so long, and cannot sign any more.
+pub(crate) async fn retire_keys(
+    db: &mut PgConnection,
+    believed_for: Duration,
+) -> Result<(), Failure> {
+    sqlx::query(
+        "
+        UPDATE signing_keys
+        SET sealed_private_key = NULL, believed_until = now() + make_interval(secs => $1)
+        WHERE sealed_private_key IS NOT NULL AND signs_from < (
+            SELECT max(signs_from) FROM signing_keys
+            WHERE sealed_private_key IS NOT NULL AND signs_from <= now()
+        )
+        ",
     )
+    .bind(believed_for.as_secs_f64())
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Keys whose tokens have expired.
+pub(crate) async fn forget_keys(db: &mut PgConnection) -> Result<(), Failure> {
+    sqlx::query("DELETE FROM signing_keys WHERE believed_until <= now()")
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// All keys, whether they have signed or not. Returns how many there were.
+pub(crate) async fn withdraw_keys(db: &mut PgConnection) -> Result<u64, Failure> {
+    Ok(sqlx::query("DELETE FROM signing_keys")
+        .execute(db)
+        .await?
+        .rows_affected())
+}
+
+/// All keys, newest first.
+pub(crate) async fn find_keys(db: &mut PgConnection) -> Result<Vec<SigningKey>, Failure> {
+    type Row = (
+        String,
+        jiff_sqlx::Timestamp,
+        jiff_sqlx::Timestamp,
+        Option<jiff_sqlx::Timestamp>,
+    );
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT kid, created_at, signs_from, believed_until FROM signing_keys ORDER BY signs_from DESC, kid",
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(kid, created_at, signs_from, believed_until)| SigningKey {
+            kid,
+            created_at: created_at.into(),
+            signs_from: signs_from.into(),
+            believed_until: believed_until.map(Timestamp::from),
+        })
+        .collect())
+}
+
+/// Everything that may have signed a token that is still good, or will soon, oldest first.
+pub(crate) async fn find_public_keys(db: &PgPool) -> Result<Vec<serde_json::Value>, Failure> {
+    Ok(sqlx::query_scalar(
+        "
+        SELECT public_jwk FROM signing_keys
+        WHERE believed_until IS NULL OR believed_until > now()
+        ORDER BY signs_from, kid
+        ",
+    )
+    .fetch_all(db)
+    .await?)
 }
 
 /// Makes accounts that are not there, and gives those that are their name and scopes.

@@ -1,6 +1,6 @@
 //! Keys and tokens. Pure but for the chance a new key needs.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use jiff::Timestamp;
 use jsonwebtoken::{
@@ -22,8 +22,8 @@ const TOKEN_TYPE: &str = "at+jwt";
 /// Who a token is for, where no client was registered: the operator's own scripts.
 const CLIENT_ID: &str = "shopzen-cli";
 
-/// A key pair that signs tokens.
-pub(crate) struct SigningKey {
+/// A key pair to sign tokens with.
+pub(crate) struct KeyPair {
     /// The public key's thumbprint (RFC 7638).
     pub(crate) kid: String,
     /// PKCS #8, DER.
@@ -40,7 +40,7 @@ pub(crate) struct Account {
 }
 
 /// A new ES256 key pair.
-pub(crate) fn new_key() -> Result<SigningKey, Failure> {
+pub(crate) fn new_key() -> Result<KeyPair, Failure> {
     let pair = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())
         .map_err(|_| unusable("no key could be generated"))?;
     let private_key = pair.as_ref().to_vec();
@@ -53,7 +53,7 @@ pub(crate) fn new_key() -> Result<SigningKey, Failure> {
         Ok((kid, serde_json::to_value(&jwk)?))
     };
     let (kid, public_jwk) = describe().map_err(|error| unusable(&error.to_string()))?;
-    Ok(SigningKey {
+    Ok(KeyPair {
         kid,
         private_key,
         public_jwk,
@@ -76,16 +76,39 @@ pub(crate) fn claims(account: &Account, jti: Uuid, now: Timestamp, lifetime: Dur
     }
 }
 
-/// The token.
-pub(crate) fn sign(key: &SigningKey, claims: &Claims) -> Result<String, Failure> {
-    let mut header = Header::new(Algorithm::ES256);
-    header.typ = Some(TOKEN_TYPE.to_owned());
-    header.kid = Some(key.kid.clone());
-    jsonwebtoken::encode(&header, claims, &EncodingKey::from_ec_der(&key.private_key))
-        .map_err(|error| unusable(&error.to_string()))
+/// A key ready to sign with.
+pub(crate) struct Signer {
+    pub(crate) kid: String,
+    key: EncodingKey,
 }
 
-fn unusable(why: &str) -> Failure {
+impl Signer {
+    pub(crate) fn new(kid: String, private_key: &[u8]) -> Self {
+        Self {
+            kid,
+            key: EncodingKey::from_ec_der(private_key),
+        }
+    }
+
+    /// The token.
+    pub(crate) fn sign(&self, claims: &Claims) -> Result<String, Failure> {
+        let mut header = Header::new(Algorithm::ES256);
+        header.typ = Some(TOKEN_TYPE.to_owned());
+        header.kid = Some(self.kid.clone());
+        jsonwebtoken::encode(&header, claims, &self.key)
+            .map_err(|error| unusable(&error.to_string()))
+    }
+}
+
+impl fmt::Debug for Signer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Signer")
+            .field("kid", &self.kid)
+            .finish_non_exhaustive()
+    }
+}
+
+pub(crate) fn unusable(why: &str) -> Failure {
     Failure::Inconsistent(format!("the signing key: {why}"))
 }
 
@@ -114,7 +137,9 @@ mod tests {
         let claims = claims(&account, Uuid::max(), now, Duration::from_mins(10));
         assert_eq!((claims.iat, claims.nbf, claims.exp), (1_000, 1_000, 1_600));
         assert_eq!(claims.scope, "a:b c:d");
-        let token = sign(&new_key().unwrap(), &claims).unwrap();
+        let key = new_key().unwrap();
+        let signer = Signer::new(key.kid, &key.private_key);
+        let token = signer.sign(&claims).unwrap();
         let header = jsonwebtoken::decode_header(&token).unwrap();
         assert_eq!(
             (header.alg, header.typ.as_deref()),

@@ -1,6 +1,12 @@
 //! Verifies access tokens. A worker trusts no edge: it looks for itself.
 
-use std::{collections::HashMap, sync::Mutex, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures::future::BoxFuture;
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, jwk::Jwk};
 use sha2::{Digest, Sha256};
@@ -8,7 +14,8 @@ use shopzen_contracts::{
     Problem, Query,
     auth::{AUDIENCE, Claims, GetKeys, ISSUER, KeySet},
 };
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::{clock, handle::Caller};
 
@@ -19,6 +26,8 @@ const LEEWAY: Duration = Duration::from_secs(5);
 /// Unknown key ids may ask for the keys this often, so that made-up ones cannot cause a storm.
 const FETCH_EVERY: Duration = Duration::from_secs(10);
 const FETCH_TIMEOUT: Duration = Duration::from_secs(2);
+/// A key that was withdrawn is believed this much longer at the most, and as long as the auth worker is away.
+const REFRESH_EVERY: Duration = Duration::from_secs(5);
 /// Verified tokens that are remembered.
 const VERIFIED_MAX: usize = 10_000;
 /// A remembered token is verified again after this long.
@@ -76,6 +85,31 @@ impl Verifier {
             .claims;
         self.remember(digest, &claims);
         Ok(Caller::Verified(claims))
+    }
+
+    /// Asks for the keys every few seconds until shutdown.
+    pub(crate) fn keep_fresh(
+        self: Arc<Self>,
+        shutdown: CancellationToken,
+    ) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let mut tick = interval(REFRESH_EVERY);
+            tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    _ = tick.tick() => {}
+                }
+                let keys = tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    keys = self.ask_for_keys() => keys,
+                };
+                // While nobody answers, what was good stays good.
+                if let Some(keys) = keys {
+                    self.believe(keys);
+                }
+            }
+        })
     }
 
     /// Trusts a key without asking the auth worker: for tests.
@@ -136,29 +170,44 @@ impl Verifier {
             }
             keys.fetched_at = Some(now);
         }
+        let keys = self.ask_for_keys().await.ok_or_else(away)?;
+        self.believe(keys);
+        Ok(())
+    }
+
+    async fn ask_for_keys(&self) -> Option<HashMap<String, DecodingKey>> {
         let body = serde_json::to_vec(&GetKeys {}).expect("a contract is plain data");
-        let reply = timeout(
-            FETCH_TIMEOUT,
-            self.client.request(GetKeys::SUBJECT, body.into()),
-        )
-        .await
-        .map_err(|_| away())?
-        .map_err(|_| away())?;
-        let set: KeySet = serde_json::from_slice(&reply.payload).map_err(|_| away())?;
-        let by_id = set
+        let asked = self.client.request(GetKeys::SUBJECT, body.into());
+        let reply = timeout(FETCH_TIMEOUT, asked).await.ok()?.ok()?;
+        let set: KeySet = serde_json::from_slice(&reply.payload).ok()?;
+        let keys = set
             .keys
             .into_iter()
-            .filter_map(|key| serde_json::from_value::<Jwk>(key).ok())
-            .filter_map(|jwk| {
+            .filter_map(|key| serde_json::from_value::<Jwk>(key).ok());
+        Some(
+            keys.filter_map(|jwk| {
                 let key_id = jwk.common.key_id.clone()?;
                 Some((key_id, DecodingKey::from_jwk(&jwk).ok()?))
             })
-            .collect();
-        self.keys
+            .collect(),
+        )
+    }
+
+    fn believe(&self, by_id: HashMap<String, DecodingKey>) {
+        let mut keys = self
+            .keys
             .lock()
-            .expect("nothing panics while it holds this")
-            .by_id = by_id;
-        Ok(())
+            .expect("nothing panics while it holds this");
+        let is_any_gone = keys.by_id.keys().any(|known| !by_id.contains_key(known));
+        keys.by_id = by_id;
+        drop(keys);
+        if is_any_gone {
+            // What it had signed is in here, and cannot be told from the rest.
+            self.verified
+                .lock()
+                .expect("nothing panics while it holds this")
+                .clear();
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Queries to a part of the shop that is no worker: it has no database, and answers from memory.
 
+use std::sync::Arc;
+
 use async_nats::service::{Service, ServiceExt, endpoint::Endpoint};
 use shopzen_contracts::{Problem, Query, header};
 use tokio_util::sync::CancellationToken;
@@ -51,18 +53,26 @@ pub async fn respond<Q: Query>(
 ) -> Result<(), StartError> {
     let service = open_service(bus, name).await?;
     let mut requests = add_endpoint(&service, verb_of(Q::SUBJECT), Q::SUBJECT).await?;
-    let verifier = Verifier::new(bus.client.clone());
-    while let Some((request, asked)) = answer::next_asked(&mut requests, shutdown).await {
-        let reply = match permitted::<Q>(&verifier, scope, &asked).await {
-            Ok(()) => answer(),
-            Err(problem) => Err(problem),
-        };
-        let reply = match reply {
-            Ok(reply) => Reply::of(serde_json::to_vec(&reply).expect("a contract is plain data")),
-            Err(problem) => Reply::refusal(problem, &asked.trace()),
-        };
-        answer::respond(&request, reply).await;
-    }
+    let verifier = Arc::new(Verifier::new(bus.client.clone()));
+    let answering = async {
+        while let Some((request, asked)) = answer::next_asked(&mut requests, shutdown).await {
+            let reply = match permitted::<Q>(&verifier, scope, &asked).await {
+                Ok(()) => answer(),
+                Err(problem) => Err(problem),
+            };
+            let reply = match reply {
+                Ok(reply) => {
+                    Reply::of(serde_json::to_vec(&reply).expect("a contract is plain data"))
+                }
+                Err(problem) => Reply::refusal(problem, &asked.trace()),
+            };
+            answer::respond(&request, reply).await;
+        }
+    };
+    tokio::join!(
+        answering,
+        Arc::clone(&verifier).keep_fresh(shutdown.clone())
+    );
     Ok(())
 }
 

@@ -224,6 +224,9 @@ impl Worker {
     ) -> Result<async_nats::service::Service, StartError> {
         let service = open_service(bus, self.service.name()).await?;
         let verifier = Arc::new(Verifier::new(bus.client.clone()));
+        engine
+            .tasks
+            .spawn(Arc::clone(&verifier).keep_fresh(shutdown.clone()));
         for endpoint in std::mem::take(&mut self.endpoints) {
             let subject = endpoint.subject();
             let requests = add_endpoint(&service, verb_of(subject), subject).await?;

@@ -6,7 +6,10 @@ use jiff::Timestamp;
 use serde_json::json;
 use shopzen_contracts::{
     Currency, Money, OrderId, ProductId, Quantity, Sku, Slug,
-    auth::{GetKeys, IssueToken, IssuedToken, KeySet},
+    auth::{
+        GetKeys, IssueToken, IssuedToken, KeySet, ListSigningKeys, RotateSigningKeys, SigningKey,
+        SigningKeys,
+    },
     catalog::{
         Categories, Category, Facet, FacetValue, GetProduct, Image, ImportProducts, ImportResult,
         ImportedProducts, ListCategories, ListProducts, Product, ProductChanged, ProductInput,
@@ -70,6 +73,17 @@ fn auth(samples: &mut Samples) {
         "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM",
     });
     samples.query(&GetKeys {}, &KeySet { keys: vec![key] });
+    let key = |kid: &str, signs_from, believed_until| SigningKey {
+        kid: kid.to_owned(),
+        created_at: noon(),
+        signs_from,
+        believed_until,
+    };
+    let keys = SigningKeys {
+        items: vec![key("2", noon(), None), key("1", noon(), Some(noon()))],
+    };
+    samples.query(&ListSigningKeys {}, &keys);
+    samples.command(&RotateSigningKeys { withdraw: true }, &keys);
 }
 
 fn catalog(samples: &mut Samples) {

@@ -24,6 +24,7 @@ pub(crate) async fn bus() -> Bus {
 pub(crate) fn config() -> Config {
     Config {
         database_url: Secret::new(servers().database_url()),
+        key_encryption_key: Secret::new("k".repeat(32)),
         ..Config::default()
     }
 }

@@ -2,4 +2,5 @@
 
 mod fixtures;
 mod issuing;
+mod keys;
 mod verifying;

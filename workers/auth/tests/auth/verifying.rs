@@ -2,7 +2,7 @@
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use data_encoding::BASE64URL_NOPAD;
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use jsonwebtoken::{Algorithm, EncodingKey, Header, jwk::Jwk};
 use serde_json::{Value, json};
 use shopzen_auth::worker;
 use shopzen_chassis::{
@@ -74,13 +74,28 @@ struct Forge {
 }
 
 impl Forge {
-    /// From what auth keeps to itself.
-    async fn steal(auth: &PgPool) -> Self {
-        let (kid, private_key, public_jwk): (String, Vec<u8>, Value) =
-            sqlx::query_as("SELECT kid, private_key, public_jwk FROM signing_keys")
-                .fetch_one(auth)
-                .await
-                .expect("there is one key");
+    /// With a key that auth signed with once, and that somebody has kept. Those it has now are sealed.
+    async fn with_old_key(auth: &PgPool) -> Self {
+        let pair = EcdsaKeyPair::generate_pkcs8(
+            &ECDSA_P256_SHA256_FIXED_SIGNING,
+            &aws_lc_rs::rand::SystemRandom::new(),
+        );
+        let key = EncodingKey::from_ec_der(pair.expect("a key can be generated").as_ref());
+        let kid = "old".to_owned();
+        let mut jwk = Jwk::from_encoding_key(&key, Algorithm::ES256).expect("it has a public half");
+        jwk.common.key_id = Some(kid.clone());
+        let public_jwk = serde_json::to_value(&jwk).expect("it is plain data");
+        sqlx::query(
+            "
+            INSERT INTO signing_keys (kid, public_jwk, signs_from, believed_until)
+            VALUES ($1, $2, now() - interval '1 hour', now() + interval '1 hour')
+            ",
+        )
+        .bind(&kid)
+        .bind(&public_jwk)
+        .execute(auth)
+        .await
+        .expect("it can be put in");
         let mut header = Header::new(Algorithm::ES256);
         header.typ = Some("at+jwt".to_owned());
         header.kid = Some(kid);
@@ -90,7 +105,7 @@ impl Forge {
             "iat": now, "nbf": now, "exp": now + 600, "client_id": "test", "scope": "stock:write",
         });
         Self {
-            key: EncodingKey::from_ec_der(&private_key),
+            key,
             public_jwk,
             header,
             claims,
@@ -299,6 +314,7 @@ async fn a_worker_believes_what_auth_signed_and_nothing_else() {
     let bus = bus().await;
     let auth = run_auth(&bus).await;
     let guarded = guarded(&bus).await;
+    let forge = Forge::with_old_key(auth.pool()).await;
 
     // Issued over the broker, as `shopzen token` does it.
     let issue = async |email: &str| {
@@ -318,7 +334,6 @@ async fn a_worker_believes_what_auth_signed_and_nothing_else() {
         403
     );
 
-    let forge = Forge::steal(auth.pool()).await;
     assert_eq!(
         status(&guarded, &forge.with_claims(json!({}))).await,
         200,

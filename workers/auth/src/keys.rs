@@ -1,0 +1,115 @@
+//! The life of a signing key: it is published, signs once everybody knows it, and is believed until the last token
+//! that it signed has expired.
+
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use shopzen_chassis::{Answers, Cx, Failure, Refused, Request};
+use shopzen_contracts::auth::{GetKeys, KeySet, ListSigningKeys, RotateSigningKeys, SigningKeys};
+use sqlx::{PgConnection, PgPool};
+
+use crate::{
+    Auth, store,
+    token::{self, Signer},
+};
+
+/// How long a key is published before it signs: longer than anybody keeps a copy of the keys.
+const PUBLISHED_BEFORE_USE: Duration = Duration::from_mins(10);
+/// What believes a token may have a clock behind ours, and a token may be issued while its key retires.
+const MARGIN: Duration = Duration::from_mins(1);
+/// How often keys are looked after.
+pub(crate) const LOOK_AFTER_EVERY: Duration = Duration::from_secs(30);
+
+/// Makes a signing key where there is none, and sees whether it can be used.
+pub(crate) async fn at_start(cx: &mut Cx, auth: &Auth) -> Result<bool, Failure> {
+    store::lock_keys(cx.db()).await?;
+    if store::find_signing_key(cx.db()).await?.is_none() {
+        make(cx, auth, Duration::ZERO).await?;
+    }
+    signer(cx.db(), auth).await?;
+    Ok(false)
+}
+
+/// Retires keys that have a successor, forgets those that nobody believes any more, and makes the next one in time.
+pub(crate) async fn look_after(cx: &mut Cx, auth: &Auth) -> Result<bool, Failure> {
+    store::lock_keys(cx.db()).await?;
+    store::retire_keys(cx.db(), auth.token_lifetime + MARGIN).await?;
+    store::forget_keys(cx.db()).await?;
+    if let Some(period) = auth.key_rotation
+        && store::is_time_for_a_key(cx.db(), period).await?
+    {
+        make(cx, auth, PUBLISHED_BEFORE_USE).await?;
+    }
+    Ok(false)
+}
+
+pub(crate) async fn rotate(
+    cx: &mut Cx,
+    auth: &Auth,
+    requests: &[Request<RotateSigningKeys>],
+) -> Answers<SigningKeys> {
+    let mut answers = Vec::with_capacity(requests.len());
+    for request in requests {
+        store::lock_keys(cx.db()).await?;
+        if request.body.withdraw {
+            let withdrawn = store::withdraw_keys(cx.db()).await?;
+            tracing::warn!(withdrawn, "signing keys were withdrawn");
+            make(cx, auth, Duration::ZERO).await?;
+        } else if !store::has_next_key(cx.db()).await? {
+            make(cx, auth, PUBLISHED_BEFORE_USE).await?;
+        }
+        let items = store::find_keys(cx.db()).await?;
+        answers.push(Ok(SigningKeys { items }));
+    }
+    Ok(answers)
+}
+
+pub(crate) async fn list(
+    db: &PgPool,
+    _: &Auth,
+    _: &Request<ListSigningKeys>,
+) -> Result<SigningKeys, Refused> {
+    let mut db = db.acquire().await?;
+    Ok(SigningKeys {
+        items: store::find_keys(&mut db).await?,
+    })
+}
+
+pub(crate) async fn public(db: &PgPool, _: &Auth, _: &Request<GetKeys>) -> Result<KeySet, Refused> {
+    Ok(KeySet {
+        keys: store::find_public_keys(db).await?,
+    })
+}
+
+/// What signs now.
+pub(crate) async fn signer(db: &mut PgConnection, auth: &Auth) -> Result<Arc<Signer>, Failure> {
+    let key = store::find_signing_key(db).await?;
+    let key = key.ok_or_else(|| token::unusable("there is none"))?;
+    let mut known = auth.signer.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(signer) = known.as_ref().filter(|signer| signer.kid == key.kid) {
+        return Ok(Arc::clone(signer));
+    }
+    let private_key = auth.seal()?.open(&key.kid, &key.sealed).ok_or_else(|| {
+        token::unusable(
+            "auth.key_encryption_key is not what it was sealed with. Set that one; or, where it is lost, delete all \
+             rows of signing_keys in this worker's database, after which everybody has to sign in again",
+        )
+    })?;
+    let signer = Arc::new(Signer::new(key.kid, &private_key));
+    *known = Some(Arc::clone(&signer));
+    Ok(signer)
+}
+
+async fn make(cx: &mut Cx, auth: &Auth, signs_after: Duration) -> Result<(), Failure> {
+    let key = token::new_key()?;
+    let sealed = auth.seal()?.close(&key.kid, &key.private_key)?;
+    store::insert_key(cx.db(), &key, &sealed, signs_after).await?;
+    tracing::info!(
+        kid = key.kid,
+        signs_after_s = signs_after.as_secs(),
+        "made a signing key"
+    );
+    Ok(())
+}
