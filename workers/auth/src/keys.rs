@@ -6,9 +6,9 @@ use std::{
     time::Duration,
 };
 
-use shopzen_chassis::{Answers, Cx, Failure, Refused, Request};
-use shopzen_contracts::auth::{GetKeys, KeySet, ListSigningKeys, RotateSigningKeys, SigningKeys};
-use sqlx::{PgConnection, PgPool};
+use shopzen_chassis::{Answers, Cx, Failure, Request};
+use shopzen_contracts::auth::{RotateSigningKeys, SigningKeys};
+use sqlx::PgConnection;
 
 use crate::{
     Auth, store,
@@ -64,23 +64,6 @@ pub(crate) async fn rotate(
         answers.push(Ok(SigningKeys { items }));
     }
     Ok(answers)
-}
-
-pub(crate) async fn list(
-    db: &PgPool,
-    _: &Auth,
-    _: &Request<ListSigningKeys>,
-) -> Result<SigningKeys, Refused> {
-    let mut db = db.acquire().await?;
-    Ok(SigningKeys {
-        items: store::find_keys(&mut db).await?,
-    })
-}
-
-pub(crate) async fn public(db: &PgPool, _: &Auth, _: &Request<GetKeys>) -> Result<KeySet, Refused> {
-    Ok(KeySet {
-        keys: store::find_public_keys(db).await?,
-    })
 }
 
 /// What signs now.

@@ -9,6 +9,7 @@
 mod commands;
 mod config;
 mod keys;
+mod queries;
 mod seal;
 mod seed;
 mod store;
@@ -73,8 +74,8 @@ pub fn worker(config: Config) -> Worker {
     .at_start(seed::demo_accounts)
     .on_command::<IssueToken, _>(commands::issue_token)
     .on_command::<RotateSigningKeys, _>(keys::rotate)
-    .answer::<GetKeys, _>(keys::public)
-    .answer::<ListSigningKeys, _>(keys::list)
+    .answer::<GetKeys, _>(queries::keys)
+    .answer::<ListSigningKeys, _>(queries::signing_keys)
     .every("signing keys", keys::LOOK_AFTER_EVERY, keys::look_after)
     .build()
 }

@@ -57,27 +57,21 @@ pub fn definition(service: Service) -> Config {
         .expect("nats/streams holds JetStream configurations; a test reads all")
 }
 
-/// Creates a service's stream where it is missing. One that differs is reported and left alone:
-/// changing a stream under load is an operator's decision (`shopzen streams apply`).
-pub async fn ensure(jetstream: &jetstream::Context, service: Service) -> Result<(), StreamError> {
+/// Creates a service's stream where it is missing. One that differs is left alone: changing a stream under load
+/// is an operator's decision (`shopzen streams apply`). Returns the differences.
+pub async fn ensure(
+    jetstream: &jetstream::Context,
+    service: Service,
+) -> Result<Vec<String>, StreamError> {
     match find(jetstream, service).await? {
-        Some(info) => {
-            for difference in differences(&definition(service), &info.config) {
-                tracing::warn!(
-                    stream = service.stream(),
-                    difference,
-                    "a stream is not as defined"
-                );
-            }
-            Ok(())
-        }
+        Some(info) => Ok(differences(&definition(service), &info.config)),
         None => match jetstream.create_stream(definition(service)).await {
             Ok(_) => {
                 tracing::info!(stream = service.stream(), "created a stream");
-                Ok(())
+                Ok(Vec::new())
             }
             // Another replica was faster.
-            Err(error) if already_there(&error.kind()) => Ok(()),
+            Err(error) if already_there(&error.kind()) => Ok(Vec::new()),
             Err(error) => Err(StreamError {
                 stream: service.stream(),
                 why: error.to_string(),

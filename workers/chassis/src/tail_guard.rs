@@ -92,7 +92,7 @@ pub(crate) async fn compare(
         what: "the event stream",
         why,
     };
-    streams::ensure(jetstream, service)
+    let differences = streams::ensure(jetstream, service)
         .await
         .map_err(|error| away(error.to_string()))?;
     let stream = jetstream
@@ -107,6 +107,14 @@ pub(crate) async fn compare(
     let is_new = gate
         .last()
         .is_none_or(|before| !before.is_of(connects, stream.cached_info()));
+    // Once for each connection: where the stream is full, it is compared again and again.
+    for difference in differences.iter().filter(|_| is_new) {
+        tracing::warn!(
+            stream = service.stream(),
+            difference,
+            "a stream is not as defined"
+        );
+    }
     // Only one replica compares at a time; what it finds, the next one finds mended.
     let epoch = sqlx::query_scalar(
         "UPDATE tail_guard SET checked_at = now(), epoch = epoch + $1::int4 RETURNING epoch",
