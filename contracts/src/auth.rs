@@ -57,6 +57,19 @@ impl Command for IssueToken {
     type Reply = IssuedToken;
 }
 
+/// An access token with every scope of staff, for who holds the operator's credentials. It belongs to no account.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IssueOperatorToken {}
+
+/// Whom an operator's token is about.
+pub const OPERATOR: Uuid = Uuid::nil();
+
+impl Command for IssueOperatorToken {
+    const SUBJECT: &'static str = "shop.cmd.auth.v1.issue_operator_token";
+    type Reply = IssuedToken;
+}
+
 /// The public keys that tokens are signed with (RFC 7517).
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::{
     Command, Event, Notice, Query,
     audit::GetReport,
-    auth::{GetKeys, IssueToken, ListSigningKeys, RotateSigningKeys},
+    auth::{GetKeys, IssueOperatorToken, IssueToken, ListSigningKeys, RotateSigningKeys},
     catalog::{
         GetProduct, ImportProducts, ListCategories, ListProducts, ProductChanged, Suggest,
         UpsertProduct,
@@ -95,6 +95,7 @@ impl Body {
 pub fn messages() -> Vec<Message> {
     vec![
         command::<IssueToken>(),
+        command::<IssueOperatorToken>(),
         query::<GetKeys>(),
         query::<ListSigningKeys>(),
         command::<RotateSigningKeys>(),

@@ -51,3 +51,17 @@ async fn a_draft_is_not_overwritten_by_who_has_not_read_it() -> Result<()> {
     ensure!(code == "out_of_date", "{problem}");
     Ok(())
 }
+
+/// Anybody knows the demo accounts' passwords, so a shop that others can reach has none.
+#[tokio::test(flavor = "multi_thread")]
+async fn operators_work_in_a_shop_without_demo_accounts() -> Result<()> {
+    let shop = Shop::start_with(&[], &[("SHOPZEN_AUTH__DEMO_ACCOUNTS", "false")]).await?;
+    ensure!(shop.token("staff@demo.test").is_err());
+    let products: Value = shop.get("/api/v1/products").send().await?.json().await?;
+    let items = products["items"].as_array().context("a list")?;
+    ensure!(!items.is_empty(), "the demo's products were imported");
+    shop.ask(&["seed", "--products", "10"])?;
+    let mails = shop.ask(&["mail", "ls"])?;
+    ensure!(mails["items"].is_array(), "{mails}");
+    Ok(())
+}

@@ -6,7 +6,7 @@ use shopzen_chassis::{Description, ping_of};
 use shopzen_contracts::{
     Command, Event, Notice, Query, Service,
     audit::GetReport,
-    auth::{GetKeys, IssueToken, ListSigningKeys, RotateSigningKeys},
+    auth::{GetKeys, IssueOperatorToken, IssueToken, ListSigningKeys, RotateSigningKeys},
     catalog::{GetProduct, ImportProducts, ListCategories, ListProducts, Suggest, UpsertProduct},
     catalogue,
     notify::{AuditMails, ListMails},
@@ -88,6 +88,7 @@ impl Role {
                 .collect(),
             Self::Operator => owned(&[
                 IssueToken::SUBJECT,
+                IssueOperatorToken::SUBJECT,
                 ListSigningKeys::SUBJECT,
                 RotateSigningKeys::SUBJECT,
                 ListProducts::SUBJECT,

@@ -15,7 +15,7 @@ pub mod status;
 pub mod streams;
 
 use shopzen_chassis::{AskError, Asker, Asking, Bus};
-use shopzen_contracts::{Command, Query, auth::IssueToken};
+use shopzen_contracts::{Command, Query, auth::IssueOperatorToken};
 
 use crate::{
     cli::Options,
@@ -38,9 +38,6 @@ pub fn settings(options: &Options) -> Result<Config, Failure> {
 pub struct Shop {
     asker: Asker,
 }
-
-/// Who does what the operator's commands do to goods and prices.
-const STAFF: &str = "staff@demo.test";
 
 impl Shop {
     pub async fn connect(options: &Options) -> Result<Self, Failure> {
@@ -77,12 +74,11 @@ impl Shop {
         &self.asker
     }
 
-    /// To act as staff.
+    /// To do what staff may do, in a shop that need not have an account of staff.
     pub async fn as_staff(&self) -> Result<Asking, Failure> {
-        let staff = IssueToken {
-            email: STAFF.to_owned(),
-        };
-        let issued = self.command(&staff, &Asking::default()).await?;
+        let issued = self
+            .command(&IssueOperatorToken {}, &Asking::default())
+            .await?;
         Ok(Asking {
             identity: Some(issued.access_token),
             ..Asking::default()

@@ -26,7 +26,7 @@ pub struct State {
     pub ready: bool,
     pub data_dir: PathBuf,
     pub version: String,
-    /// Whether the demo's accounts and products are there.
+    /// Whether the demo's accounts are there.
     pub demo: bool,
     /// Something that can be bought, for trying.
     pub sku: Option<String>,

@@ -3,8 +3,8 @@
 //! A token is an `at+jwt` (RFC 9068) signed with ES256. Workers verify it themselves, with the public
 //! keys this worker gives to whoever asks.
 //!
-//! `IssueToken` gives a token to whoever may publish on its subject: NATS permissions leave that to
-//! operators.
+//! `IssueToken` and `IssueOperatorToken` give a token to whoever may publish on their subjects: NATS
+//! permissions leave that to operators.
 
 mod commands;
 mod config;
@@ -23,7 +23,7 @@ use std::{
 use shopzen_chassis::{Failure, Worker};
 use shopzen_contracts::{
     Service,
-    auth::{GetKeys, IssueToken, ListSigningKeys, RotateSigningKeys},
+    auth::{GetKeys, IssueOperatorToken, IssueToken, ListSigningKeys, RotateSigningKeys},
 };
 
 use seal::Seal;
@@ -73,6 +73,7 @@ pub fn worker(config: Config) -> Worker {
     .at_start(keys::at_start)
     .at_start(seed::demo_accounts)
     .on_command::<IssueToken, _>(commands::issue_token)
+    .on_command::<IssueOperatorToken, _>(commands::issue_operator_token)
     .on_command::<RotateSigningKeys, _>(keys::rotate)
     .answer::<GetKeys, _>(queries::keys)
     .answer::<ListSigningKeys, _>(queries::signing_keys)

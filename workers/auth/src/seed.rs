@@ -7,17 +7,17 @@ use crate::{
     store::{self, NewAccount},
 };
 
+/// All that staff may do.
+pub(crate) const STAFF_SCOPES: [&str; 4] =
+    ["catalog:write", "ops:write", "orders:write", "stock:write"];
+
 const DEMO_ACCOUNTS: [(&str, &str, &[&str]); 2] = [
     (
         "shopper@demo.test",
         "Demo Shopper",
         &["orders:place", "orders:read"],
     ),
-    (
-        "staff@demo.test",
-        "Demo Staff",
-        &["catalog:write", "ops:write", "orders:write", "stock:write"],
-    ),
+    ("staff@demo.test", "Demo Staff", &STAFF_SCOPES),
 ];
 
 /// Makes the demo accounts, or gives them the scopes that they have by now.

@@ -7,8 +7,8 @@ use serde_json::json;
 use shopzen_contracts::{
     Currency, Money, OrderId, ProductId, Quantity, Sku, Slug,
     auth::{
-        GetKeys, IssueToken, IssuedToken, KeySet, ListSigningKeys, RotateSigningKeys, SigningKey,
-        SigningKeys,
+        GetKeys, IssueOperatorToken, IssueToken, IssuedToken, KeySet, ListSigningKeys,
+        RotateSigningKeys, SigningKey, SigningKeys,
     },
     catalog::{
         Categories, Category, Facet, FacetValue, GetProduct, Image, ImportProducts, ImportResult,
@@ -51,18 +51,17 @@ pub(super) fn samples() -> Samples {
 }
 
 fn auth(samples: &mut Samples) {
-    samples.command(
-        &IssueToken {
-            email: "staff@demo.test".to_owned(),
-        },
-        &IssuedToken {
-            access_token: "eyJ0eXAiOiJhdCtqd3QiLCJhbGciOiJFUzI1NiIsImtpZCI6IjEifQ.e30.c2ln"
-                .to_owned(),
-            token_type: "Bearer".to_owned(),
-            expires_in: 900,
-            scope: "catalog:write stock:write".to_owned(),
-        },
-    );
+    let issued = IssuedToken {
+        access_token: "eyJ0eXAiOiJhdCtqd3QiLCJhbGciOiJFUzI1NiIsImtpZCI6IjEifQ.e30.c2ln".to_owned(),
+        token_type: "Bearer".to_owned(),
+        expires_in: 900,
+        scope: "catalog:write stock:write".to_owned(),
+    };
+    let asked = IssueToken {
+        email: "staff@demo.test".to_owned(),
+    };
+    samples.command(&asked, &issued);
+    samples.command(&IssueOperatorToken {}, &issued);
     let key = json!({
         "kty": "EC",
         "crv": "P-256",

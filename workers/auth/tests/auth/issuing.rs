@@ -1,10 +1,11 @@
 //! Who gets a token, and what it is signed with.
 
+use data_encoding::BASE64URL_NOPAD;
 use shopzen_auth::{Config, worker};
 use shopzen_chassis::{Asking, harness::Harness};
 use shopzen_contracts::{
     Command, Query,
-    auth::{GetKeys, IssueToken},
+    auth::{Claims, GetKeys, IssueOperatorToken, IssueToken, OPERATOR},
 };
 
 use crate::fixtures::{bus, config, harness, issue};
@@ -23,6 +24,28 @@ async fn the_demo_accounts_get_tokens_with_their_scopes() {
         token.scope,
         "catalog:write ops:write orders:write stock:write"
     );
+}
+
+#[tokio::test]
+async fn operators_need_no_account_of_staff() {
+    let without = Config {
+        demo_accounts: false,
+        ..config()
+    };
+    let harness = harness(without).await;
+    let asking = Asking::default();
+    let issued = harness
+        .command(&IssueOperatorToken {}, &asking)
+        .await
+        .unwrap();
+    assert_eq!(
+        issued.scope,
+        "catalog:write ops:write orders:write stock:write"
+    );
+    let claims = issued.access_token.split('.').nth(1).unwrap();
+    let claims = BASE64URL_NOPAD.decode(claims.as_bytes()).unwrap();
+    let claims: Claims = serde_json::from_slice(&claims).unwrap();
+    assert_eq!(claims.sub, OPERATOR);
 }
 
 #[tokio::test]
