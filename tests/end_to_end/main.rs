@@ -6,6 +6,7 @@ mod checkout;
 mod crashes;
 mod crowds;
 mod dead_letters;
+mod foreign;
 mod hostile;
 mod import;
 mod keys;
