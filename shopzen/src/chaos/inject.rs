@@ -8,7 +8,7 @@ use std::{
 
 use nix::sys::signal::Signal;
 use rand::{SeedableRng as _, rngs::SmallRng, seq::SliceRandom as _};
-use shopzen_chassis::tamper::can_forge;
+use shopzen_chassis::tamper::{Poison, can_forge};
 use shopzen_contracts::{
     Event as _, Service, catalog::ProductChanged, notify::MailSent, orders::OrderPlaced,
     payments::PaymentAuthorised, stock::StockReserved,
@@ -127,10 +127,13 @@ impl<'a> Injector<'a> {
                 repeated.map_err(|error| error.to_string())?;
             }
             Fault::Poison(service, poison) => {
-                let event = event_of(service);
-                let id = self.shop.tamper().poison(service, event, poison).await;
-                if let Some(id) = id.map_err(|error| error.to_string())? {
-                    self.planted().poison.insert(id);
+                let message = poison.message(service, event_of(service));
+                // Noted before: it may be there although the answer is lost.
+                self.planted().poison.insert(message.id.clone());
+                let planted = self.shop.tamper().plant(message).await;
+                // The stream takes nothing as large as that.
+                if poison != Poison::TooLarge {
+                    planted.map_err(|error| error.to_string())?;
                 }
             }
             Fault::Forge(forger, owner) => {

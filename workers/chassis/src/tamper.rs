@@ -56,6 +56,49 @@ impl Poison {
             Self::TooLarge => "1 MiB",
         }
     }
+
+    /// Such a message, as if `service` had published it.
+    pub fn message(self, service: Service, subject: &'static str) -> Poisoned {
+        let subject = match self {
+            Self::UnknownVersion => subject.replace(".v1.", ".v99.").into(),
+            _ => subject.into(),
+        };
+        let body = match self {
+            Self::BrokenJson => "{\"order_id\": ".to_owned(),
+            Self::TooLarge => "x".repeat(1 << 20),
+            _ => r#"{"order_id": 7, "total": "much"}"#.to_owned(),
+        };
+        let row = OutboxRow {
+            event_id: clock::new_id(),
+            key: clock::new_id(),
+            subject,
+            cause_id: None,
+            attempt: 1,
+            trace_parent: TraceParent::start().as_str().to_owned(),
+            body,
+            created_at: clock::now(),
+        };
+        let (headers, id) = match self {
+            Self::WithoutId => (HeaderMap::new(), String::new()),
+            _ => (headers_of(&row, service), row.event_id.to_string()),
+        };
+        Poisoned {
+            id,
+            subject: format!("{}.{}", row.subject, row.key),
+            message: PublishMessage::build()
+                .headers(headers)
+                .payload(Bytes::from(row.body)),
+        }
+    }
+}
+
+/// A message that nobody can handle, yet to be planted.
+#[derive(Debug)]
+pub struct Poisoned {
+    /// Empty where it has none.
+    pub id: String,
+    subject: String,
+    message: PublishMessage,
 }
 
 /// A hand on the broker.
@@ -146,50 +189,14 @@ impl Tamper {
         Ok(repeated)
     }
 
-    /// Puts a message that nobody can handle into a service's stream, as if that service had published it.
-    /// Returns its id where the stream took it, an empty one where it has none.
-    pub async fn poison(
-        &self,
-        service: Service,
-        subject: &'static str,
-        poison: Poison,
-    ) -> Result<Option<String>, TamperError> {
-        let subject = match poison {
-            Poison::UnknownVersion => subject.replace(".v1.", ".v99.").into(),
-            _ => subject.into(),
-        };
-        let body = match poison {
-            Poison::BrokenJson => "{\"order_id\": ".to_owned(),
-            Poison::TooLarge => "x".repeat(1 << 20),
-            _ => r#"{"order_id": 7, "total": "much"}"#.to_owned(),
-        };
-        let row = OutboxRow {
-            event_id: clock::new_id(),
-            key: clock::new_id(),
-            subject,
-            cause_id: None,
-            attempt: 1,
-            trace_parent: TraceParent::start().as_str().to_owned(),
-            body,
-            created_at: clock::now(),
-        };
-        let (headers, id) = match poison {
-            Poison::WithoutId => (HeaderMap::new(), String::new()),
-            _ => (headers_of(&row, service), row.event_id.to_string()),
-        };
-        let subject = format!("{}.{}", row.subject, row.key);
-        let message = PublishMessage::build()
-            .headers(headers)
-            .payload(Bytes::from(row.body));
-        let stored = match self.jetstream.send_publish(subject, message).await {
-            Ok(stored) => stored.await.map_err(failed),
-            Err(error) => Err(failed(error)),
-        };
-        match stored {
-            Ok(_) => Ok(Some(id)),
-            Err(_) if poison == Poison::TooLarge => Ok(None),
-            Err(error) => Err(error),
-        }
+    /// Puts a message into its stream. It may be there although this fails: an answer can be lost.
+    pub async fn plant(&self, poisoned: Poisoned) -> Result<(), TamperError> {
+        let stored = self
+            .jetstream
+            .send_publish(poisoned.subject, poisoned.message)
+            .await;
+        stored.map_err(failed)?.await.map_err(failed)?;
+        Ok(())
     }
 }
 
