@@ -35,12 +35,12 @@ pub(crate) async fn lock_keys(db: &mut PgConnection) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The key that tokens are signed with now.
+/// The key that tokens are signed with now: not when the transaction began, as keys may have been withdrawn since.
 pub(crate) async fn find_signing_key(db: &mut PgConnection) -> Result<Option<SealedKey>, Failure> {
     let row: Option<(String, Vec<u8>)> = sqlx::query_as(
         "
         SELECT kid, sealed_private_key FROM signing_keys
-        WHERE sealed_private_key IS NOT NULL AND signs_from <= now()
+        WHERE sealed_private_key IS NOT NULL AND signs_from <= clock_timestamp()
         ORDER BY signs_from DESC, kid LIMIT 1
         ",
     )

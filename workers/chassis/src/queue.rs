@@ -21,7 +21,7 @@ use crate::{
 /// Where a worker's own tasks put what they found out. Bounded: who is faster has to wait.
 pub struct Queue<T>(mpsc::Sender<T>);
 
-/// A queue of at most `length_max` items, for [`crate::Worker::drain`].
+/// A queue of at most `length_max` items, for [`crate::WorkerBuilder::drain`].
 pub fn queue<T>(length_max: usize) -> (Queue<T>, mpsc::Receiver<T>) {
     let (sender, receiver) = mpsc::channel(length_max);
     (Queue(sender), receiver)

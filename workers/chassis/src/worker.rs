@@ -1,4 +1,4 @@
-//! A worker: what arrives where, and how it is started and stopped.
+//! A worker: how it is started and stopped.
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 

@@ -57,6 +57,7 @@ where
     }
 }
 
+/// Whatever is asked: boxed here, it is compiled once and not for each query.
 fn serve(
     endpoint: Arc<dyn Endpoint>,
     engine: Arc<Engine>,
