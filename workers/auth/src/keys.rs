@@ -35,7 +35,9 @@ pub(crate) async fn at_start(cx: &mut Cx, auth: &Auth) -> Result<bool, Failure> 
 /// Retires keys that have a successor, forgets those that nobody believes any more, and makes the next one in time.
 pub(crate) async fn look_after(cx: &mut Cx, auth: &Auth) -> Result<bool, Failure> {
     store::lock_keys(cx.db()).await?;
-    store::retire_keys(cx.db(), auth.token_lifetime + MARGIN).await?;
+    let believed_for = auth.token_lifetime + MARGIN;
+    store::retire_keys(cx.db(), believed_for).await?;
+    store::retire_unsealed_keys(cx.db(), believed_for).await?;
     store::forget_keys(cx.db()).await?;
     if let Some(period) = auth.key_rotation
         && store::is_time_for_a_key(cx.db(), period).await?

@@ -64,7 +64,10 @@ pub(crate) async fn is_time_for_a_key(
     period: Duration,
 ) -> Result<bool, Failure> {
     let is_time: Option<bool> = sqlx::query_scalar(
-        "SELECT max(signs_from) <= now() - make_interval(secs => $1) FROM signing_keys",
+        "
+        SELECT max(signs_from) <= now() - make_interval(secs => $1) FROM signing_keys
+        WHERE sealed_private_key IS NOT NULL
+        ",
     )
     .bind(period.as_secs_f64())
     .fetch_one(db)
@@ -106,6 +109,24 @@ pub(crate) async fn retire_keys(
             SELECT max(signs_from) FROM signing_keys
             WHERE sealed_private_key IS NOT NULL AND signs_from <= now()
         )
+        ",
+    )
+    .bind(believed_for.as_secs_f64())
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// What the version before sealed keys signs with, where it can no longer be running.
+pub(crate) async fn retire_unsealed_keys(
+    db: &mut PgConnection,
+    believed_for: Duration,
+) -> Result<(), Failure> {
+    sqlx::query(
+        "
+        UPDATE signing_keys
+        SET private_key = NULL, in_use = false, believed_until = now() + make_interval(secs => $1)
+        WHERE private_key IS NOT NULL AND signs_from < now() - interval '1 day'
         ",
     )
     .bind(believed_for.as_secs_f64())

@@ -143,3 +143,35 @@ async fn keys_cannot_be_used_without_what_they_were_sealed_with() {
     }
     Harness::start(worker(config), &bus).await.unwrap();
 }
+
+#[tokio::test]
+async fn what_the_version_before_signs_with_is_believed_until_it_can_be_gone() {
+    let auth = harness(config()).await;
+    let ours = signing(&auth).await;
+    // As that version puts it in.
+    let inserted = sqlx::query(
+        "
+        INSERT INTO signing_keys (kid, private_key, public_jwk, in_use)
+        VALUES ('before', '\\x00', '{\"kid\": \"before\"}', true)
+        ON CONFLICT (in_use) WHERE in_use DO NOTHING
+        ",
+    );
+    let inserted = inserted.execute(auth.pool()).await.unwrap();
+    assert_eq!(inserted.rows_affected(), 1);
+    look_after(&auth).await;
+    assert_eq!(signing(&auth).await, ours);
+    assert_eq!(published(&auth).await, [ours.clone(), "before".to_owned()]);
+
+    turn_the_clock(&auth, "1 day 1 second").await;
+    look_after(&auth).await;
+    let unsealed: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM signing_keys WHERE private_key IS NOT NULL")
+            .fetch_one(auth.pool())
+            .await
+            .unwrap();
+    assert_eq!(unsealed, 0);
+    assert_eq!(published(&auth).await, [ours.clone(), "before".to_owned()]);
+    turn_the_clock(&auth, "11 minutes").await;
+    look_after(&auth).await;
+    assert_eq!(published(&auth).await, [ours]);
+}
