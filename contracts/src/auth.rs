@@ -116,7 +116,7 @@ impl Query for ListSigningKeys {
 
 /// Makes the next signing key, and answers with all there are. It signs as soon as everybody knows it; until then
 /// asking again makes no other.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RotateSigningKeys {
     /// The keys that are there got into the wrong hands: whatever they signed counts for nothing from now on, and

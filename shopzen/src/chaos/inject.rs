@@ -41,7 +41,7 @@ pub struct Injected {
 /// What lies in the streams because of us.
 #[derive(Debug, Default)]
 pub struct Planted {
-    /// Ids of events that nobody can handle, as they stand in the audit.
+    /// Ids of events that nobody can handle, as they stand in the audit. Some may never have arrived.
     pub poison: BTreeSet<String>,
     /// Whoever could publish what is another's.
     pub forged: Vec<String>,
@@ -128,12 +128,15 @@ impl<'a> Injector<'a> {
             }
             Fault::Poison(service, poison) => {
                 let message = poison.message(service, event_of(service));
+                let id = message.id.clone();
                 // Noted before: it may be there although the answer is lost.
-                self.planted().poison.insert(message.id.clone());
-                let planted = self.shop.tamper().plant(message).await;
-                // The stream takes nothing as large as that.
-                if poison != Poison::TooLarge {
-                    planted.map_err(|error| error.to_string())?;
+                self.planted().poison.insert(id.clone());
+                match self.shop.tamper().plant(message).await {
+                    // The stream takes nothing as large as that.
+                    Err(_) if poison == Poison::TooLarge => {
+                        self.planted().poison.remove(&id);
+                    }
+                    planted => planted.map_err(|error| error.to_string())?,
                 }
             }
             Fault::Forge(forger, owner) => {

@@ -23,10 +23,11 @@ use crate::{clock, handle::Caller};
 const TOKEN_BYTES_MAX: usize = 4_096;
 /// Clocks of one shop may differ by this much.
 const LEEWAY: Duration = Duration::from_secs(5);
-/// Unknown key ids may ask for the keys this often, so that made-up ones cannot cause a storm.
-const FETCH_EVERY: Duration = Duration::from_secs(10);
+/// Unknown key ids may ask for the keys this often: made-up ones cannot cause a storm, and a key that signs at once,
+/// because those before it were withdrawn, is soon known.
+const FETCH_EVERY: Duration = Duration::from_secs(1);
 const FETCH_TIMEOUT: Duration = Duration::from_secs(2);
-/// A key that was withdrawn is believed this much longer at the most, and as long as the auth worker is away.
+/// A key that was withdrawn is believed about this much longer, and as long as the auth worker is away.
 const REFRESH_EVERY: Duration = Duration::from_secs(5);
 /// Verified tokens that are remembered.
 const VERIFIED_MAX: usize = 10_000;
@@ -37,7 +38,14 @@ const VERIFIED_FOR: Duration = Duration::from_mins(1);
 pub(crate) struct Verifier {
     client: async_nats::Client,
     keys: Mutex<Keys>,
-    verified: Mutex<HashMap<[u8; 32], (Claims, Instant)>>,
+    verified: Mutex<HashMap<[u8; 32], Verified>>,
+}
+
+struct Verified {
+    claims: Claims,
+    /// It counts only while this key is believed.
+    key_id: String,
+    until: Instant,
 }
 
 #[derive(Default)]
@@ -83,7 +91,7 @@ impl Verifier {
         let claims = jsonwebtoken::decode::<Claims>(token, &key, &rules())
             .map_err(|_| bad())?
             .claims;
-        self.remember(digest, &claims);
+        self.remember(digest, key_id, &claims);
         Ok(Caller::Verified(claims))
     }
 
@@ -126,12 +134,17 @@ impl Verifier {
             .verified
             .lock()
             .expect("nothing panics while it holds this");
-        let (claims, until) = verified.get(digest)?;
+        let Verified {
+            claims,
+            key_id,
+            until,
+        } = verified.get(digest)?;
         let expired = u64::try_from(clock::now().as_second()).is_ok_and(|now| now > claims.exp);
-        (*until > Instant::now() && !expired).then(|| claims.clone())
+        let counts = *until > Instant::now() && !expired && self.key(key_id).is_some();
+        counts.then(|| claims.clone())
     }
 
-    fn remember(&self, digest: [u8; 32], claims: &Claims) {
+    fn remember(&self, digest: [u8; 32], key_id: String, claims: &Claims) {
         let mut verified = self
             .verified
             .lock()
@@ -139,7 +152,12 @@ impl Verifier {
         if verified.len() >= VERIFIED_MAX {
             verified.clear();
         }
-        verified.insert(digest, (claims.clone(), Instant::now() + VERIFIED_FOR));
+        let one = Verified {
+            claims: claims.clone(),
+            key_id,
+            until: Instant::now() + VERIFIED_FOR,
+        };
+        verified.insert(digest, one);
     }
 
     fn key(&self, key_id: &str) -> Option<DecodingKey> {
@@ -194,20 +212,10 @@ impl Verifier {
     }
 
     fn believe(&self, by_id: HashMap<String, DecodingKey>) {
-        let mut keys = self
-            .keys
+        self.keys
             .lock()
-            .expect("nothing panics while it holds this");
-        let is_any_gone = keys.by_id.keys().any(|known| !by_id.contains_key(known));
-        keys.by_id = by_id;
-        drop(keys);
-        if is_any_gone {
-            // What it had signed is in here, and cannot be told from the rest.
-            self.verified
-                .lock()
-                .expect("nothing panics while it holds this")
-                .clear();
-        }
+            .expect("nothing panics while it holds this")
+            .by_id = by_id;
     }
 }
 

@@ -108,12 +108,14 @@ pub(crate) async fn compare(
         .last()
         .is_none_or(|before| !before.is_of(connects, stream.cached_info()));
     // Once for each connection: where the stream is full, it is compared again and again.
-    for difference in differences.iter().filter(|_| is_new) {
-        tracing::warn!(
-            stream = service.stream(),
-            difference,
-            "a stream is not as defined"
-        );
+    if is_new {
+        for difference in differences {
+            tracing::warn!(
+                stream = service.stream(),
+                difference,
+                "a stream is not as defined"
+            );
+        }
     }
     // Only one replica compares at a time; what it finds, the next one finds mended.
     let epoch = sqlx::query_scalar(
