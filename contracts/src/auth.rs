@@ -1,5 +1,7 @@
 //! Who is asking. The auth worker issues tokens; every worker verifies them for itself.
 
+pub mod accounts;
+
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,6 +22,9 @@ pub struct Claims {
     pub nbf: u64,
     pub iat: u64,
     pub jti: Uuid,
+    /// The session or the credential that the token comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sid: Option<Uuid>,
     pub client_id: String,
     /// Scopes, parted by spaces: `stock:write catalog:write`.
     pub scope: String,

@@ -6,6 +6,8 @@
 //!
 //! Architecture invariant: this crate knows no broker, no database and no clock.
 
+mod confidential;
+mod email;
 mod ids;
 mod message;
 mod money;
@@ -21,6 +23,8 @@ pub mod orders;
 pub mod payments;
 pub mod stock;
 
+pub use confidential::Confidential;
+pub use email::is_email;
 pub use ids::{OrderId, ProductId, Sku, Slug};
 pub use message::{Command, Event, Notice, Query, Service, header};
 pub use money::{Currency, Money, MoneyError};

@@ -4,24 +4,58 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Event, OrderId, Query, audit::OrderSpan};
+use crate::{Command, Confidential, Event, OrderId, Query, audit::OrderSpan};
 
-/// One message per order and kind.
+/// What a mail is about: one per order and kind, or one per letter about an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MailKind {
     OrderConfirmed,
     OrderRejected,
     OrderCancelled,
+    /// To whoever wants an account: a link.
+    ConfirmEmail,
+    /// Somebody wanted an account with an address that has one.
+    AlreadyRegistered,
+    /// A link by which to set a new password.
+    ResetPassword,
+    /// Somebody set a new password.
+    PasswordChanged,
+    /// To the old address, which is to give way to another: a link.
+    ApproveNewEmail,
+    /// To the new address: a link.
+    ConfirmNewEmail,
+    /// An app's session was ended, as somebody else had a copy of its refresh token.
+    RefreshTokenReused,
 }
 
 impl MailKind {
+    pub const ALL: [Self; 10] = [
+        Self::OrderConfirmed,
+        Self::OrderRejected,
+        Self::OrderCancelled,
+        Self::ConfirmEmail,
+        Self::AlreadyRegistered,
+        Self::ResetPassword,
+        Self::PasswordChanged,
+        Self::ApproveNewEmail,
+        Self::ConfirmNewEmail,
+        Self::RefreshTokenReused,
+    ];
+
     /// As it stands in JSON and in columns.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::OrderConfirmed => "order_confirmed",
             Self::OrderRejected => "order_rejected",
             Self::OrderCancelled => "order_cancelled",
+            Self::ConfirmEmail => "confirm_email",
+            Self::AlreadyRegistered => "already_registered",
+            Self::ResetPassword => "reset_password",
+            Self::PasswordChanged => "password_changed",
+            Self::ApproveNewEmail => "approve_new_email",
+            Self::ConfirmNewEmail => "confirm_new_email",
+            Self::RefreshTokenReused => "refresh_token_reused",
         }
     }
 }
@@ -41,6 +75,28 @@ impl Event for MailSent {
     }
 }
 
+/// Sends a letter about an account, once for each id; for the auth worker.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SendLetter {
+    pub letter_id: Uuid,
+    pub kind: MailKind,
+    pub recipient: String,
+    /// Where a click leads, for kinds that have a link.
+    pub link: Option<Confidential>,
+    /// What the letter is about, where there is something to name: an address, an app.
+    pub subject: Option<String>,
+}
+
+impl Command for SendLetter {
+    const SUBJECT: &'static str = "shop.cmd.notify.v1.send_letter";
+    type Reply = LetterTaken;
+}
+
+/// The letter will reach the mail server, or is kept where there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LetterTaken {}
+
 /// E-mails, newest first; for the operator.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -57,7 +113,8 @@ pub struct Mails {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Mail {
-    pub order_id: OrderId,
+    /// None where it is about an account.
+    pub order_id: Option<OrderId>,
     pub kind: MailKind,
     pub recipient: String,
     pub subject: String,

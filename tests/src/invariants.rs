@@ -65,7 +65,7 @@ pub async fn check(shop: &Shop, accepted: &[Value]) -> Result<()> {
     let orders = ended_orders(shop, accepted).await?;
     money_adds_up(shop, &orders).await?;
     events_arrived(shop).await?;
-    let twice = "SELECT count(*) - count(DISTINCT (order_id, kind)) FROM mails";
+    let twice = "SELECT count(*) - count(DISTINCT (order_id, letter_id, kind)) FROM mails";
     ensure!(
         count(shop, "notify", twice).await? == 0,
         "I8: somebody was told twice"

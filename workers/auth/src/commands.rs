@@ -1,79 +1,15 @@
-//! Tokens.
+//! What others ask to be done.
 
-use shopzen_chassis::{Answers, Cx, Failure, Request};
-use shopzen_contracts::{
-    Problem,
-    auth::{IssueOperatorToken, IssueToken, IssuedToken, OPERATOR},
-};
+pub(crate) mod accounts;
+pub(crate) mod sessions;
+pub(crate) mod tokens;
 
-use crate::{
-    Auth, keys, seed, store,
-    token::{self, Account},
-};
+use shopzen_contracts::FieldError;
 
+/// Characters of a person's name.
+const NAME_LENGTH_MAX: usize = 100;
 /// The longest address, in bytes (RFC 5321, 4.5.3.1.3).
 const EMAIL_LENGTH_MAX: usize = 254;
-
-pub(crate) async fn issue_token(
-    cx: &mut Cx,
-    auth: &Auth,
-    requests: &[Request<IssueToken>],
-) -> Answers<IssuedToken> {
-    let mut answers = Vec::with_capacity(requests.len());
-    for request in requests {
-        answers.push(issue(cx, auth, &request.body.email).await?);
-    }
-    Ok(answers)
-}
-
-async fn issue(
-    cx: &mut Cx,
-    auth: &Auth,
-    email: &str,
-) -> Result<Result<IssuedToken, Problem>, Failure> {
-    let account = match normalised(email) {
-        Some(email) => store::find_account(cx.db(), &email, auth.demo_accounts).await?,
-        None => None,
-    };
-    let Some(account) = account else {
-        return Ok(Err(Problem::new(
-            404,
-            "account_not_found",
-            "there is no account with this address",
-        )));
-    };
-    Ok(Ok(token_for(cx, auth, &account).await?))
-}
-
-/// For operators, whether or not there is an account of staff: NATS lets nobody else ask.
-pub(crate) async fn issue_operator_token(
-    cx: &mut Cx,
-    auth: &Auth,
-    requests: &[Request<IssueOperatorToken>],
-) -> Answers<IssuedToken> {
-    let operator = Account {
-        id: OPERATOR,
-        scopes: seed::STAFF_SCOPES.map(str::to_owned).into(),
-    };
-    let mut answers = Vec::with_capacity(requests.len());
-    for _ in requests {
-        answers.push(Ok(token_for(cx, auth, &operator).await?));
-    }
-    Ok(answers)
-}
-
-async fn token_for(cx: &mut Cx, auth: &Auth, account: &Account) -> Result<IssuedToken, Failure> {
-    let signer = keys::signer(cx.db(), auth).await?;
-    let claims = token::claims(account, cx.new_id(), cx.now(), auth.token_lifetime);
-    let access_token = signer.sign(&claims)?;
-    tracing::info!(account_id = %account.id, jti = %claims.jti, "issued a token");
-    Ok(IssuedToken {
-        access_token,
-        token_type: "Bearer".to_owned(),
-        expires_in: auth.token_lifetime.as_secs(),
-        scope: claims.scope,
-    })
-}
 
 /// An address as accounts have it. None where no account can have it.
 fn normalised(email: &str) -> Option<String> {
@@ -82,6 +18,23 @@ fn normalised(email: &str) -> Option<String> {
         // PostgreSQL takes no NUL.
         && !email.contains(char::is_control);
     is_possible.then_some(email)
+}
+
+/// An address that a letter can be sent to, as accounts have it.
+fn check_email(email: &str) -> Result<String, FieldError> {
+    normalised(email)
+        .filter(|email| shopzen_contracts::is_email(email))
+        .ok_or_else(|| FieldError::new("/email", "invalid", "must be an e-mail address"))
+}
+
+fn check_name(name: &str) -> Result<String, FieldError> {
+    let name = name.trim();
+    let fits = (1..=NAME_LENGTH_MAX).contains(&name.chars().count());
+    if fits && !name.contains(char::is_control) {
+        return Ok(name.to_owned());
+    }
+    let detail = format!("must have 1 to {NAME_LENGTH_MAX} characters on one line");
+    Err(FieldError::new("/name", "invalid", detail))
 }
 
 #[cfg(test)]
@@ -96,6 +49,14 @@ mod tests {
         );
         for impossible in ["", "  ", "a\0@b.test", &"a".repeat(255)] {
             assert_eq!(normalised(impossible), None, "{impossible:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_one_line() {
+        assert_eq!(check_name(" Ada ").unwrap(), "Ada");
+        for bad in ["", " ", "a\nb", "a\0", &"a".repeat(101)] {
+            assert_eq!(check_name(bad).unwrap_err().pointer, "/name", "{bad:?}");
         }
     }
 }

@@ -8,9 +8,13 @@
 
 mod commands;
 mod config;
+mod grants;
 mod keys;
+mod letters;
+mod passwords;
 mod queries;
 mod seal;
+mod secrets;
 mod seed;
 mod store;
 mod token;
@@ -20,21 +24,44 @@ use std::{
     time::Duration,
 };
 
-use shopzen_chassis::{Failure, Worker};
+use shopzen_chassis::{Cx, Failure, Queue, Worker, queue};
 use shopzen_contracts::{
     Service,
-    auth::{GetKeys, IssueOperatorToken, IssueToken, ListSigningKeys, RotateSigningKeys},
+    auth::{
+        GetKeys, IssueOperatorToken, IssueToken, ListSigningKeys, RotateSigningKeys,
+        accounts::{
+            ChangeEmail, ChangeMe, ChangePassword, ConfirmEmail, EndSession, GetMe, ListSessions,
+            Register, RequestPasswordReset, ResetPassword, SignIn, SignOut, UseSession,
+        },
+    },
 };
 
+use commands::{accounts, sessions, tokens};
+use letters::Taken;
+use passwords::Passwords;
+
 use seal::Seal;
+use secrets::Links;
 use token::Signer;
 
 pub use config::Config;
+
+/// Letters that are taken and wait to be recorded.
+const LETTERS_TAKEN_MAX: usize = 256;
+/// How often what is long past is forgotten.
+const FORGET_EVERY: Duration = Duration::from_mins(10);
+/// How long wishes for accounts, and failures to sign in, are remembered.
+const WISHES_KEPT_FOR: Duration = Duration::from_hours(1);
+const FAILURES_KEPT_FOR: Duration = Duration::from_hours(24);
+/// How long it is remembered that a letter was written.
+const LETTERS_KEPT_FOR: Duration = Duration::from_hours(30 * 24);
 
 /// What the handlers need besides the transaction.
 #[derive(Debug)]
 pub(crate) struct Auth {
     demo_accounts: bool,
+    /// The `iss` of all tokens, and where links lead.
+    issuer: String,
     token_lifetime: Duration,
     /// None where keys are rotated by command only.
     key_rotation: Option<Duration>,
@@ -42,6 +69,10 @@ pub(crate) struct Auth {
     seal: Option<Seal>,
     /// What signed last, so that it need not be opened each time.
     signer: Mutex<Option<Arc<Signer>>>,
+    passwords: Passwords,
+    links: Links,
+    /// Where tasks say which letters the notify worker has.
+    letters_taken: Queue<Taken>,
 }
 
 impl Auth {
@@ -57,12 +88,17 @@ impl Auth {
 }
 
 pub fn worker(config: Config) -> Worker {
+    let (letters_taken, taken) = queue(LETTERS_TAKEN_MAX);
     let auth = Auth {
         demo_accounts: config.demo_accounts,
+        issuer: config.issuer.trim_end_matches('/').to_owned(),
         token_lifetime: Duration::from_secs(config.token_lifetime_s.into()),
         key_rotation: config.key_rotation(),
         seal: Seal::new(&config.key_encryption_key),
         signer: Mutex::default(),
+        passwords: Passwords::new(),
+        links: Links::new(&config.key_encryption_key),
+        letters_taken,
     };
     Worker::builder(
         Service::Auth,
@@ -72,11 +108,40 @@ pub fn worker(config: Config) -> Worker {
     )
     .at_start(keys::at_start)
     .at_start(seed::demo_accounts)
-    .on_command::<IssueToken, _>(commands::issue_token)
-    .on_command::<IssueOperatorToken, _>(commands::issue_operator_token)
+    .on_command::<IssueToken, _>(tokens::issue_token)
+    .on_command::<IssueOperatorToken, _>(tokens::issue_operator_token)
     .on_command::<RotateSigningKeys, _>(keys::rotate)
+    .on_command::<Register, _>(accounts::register)
+    .on_command::<ConfirmEmail, _>(accounts::confirm_email)
+    .on_commands::<RequestPasswordReset, _>(accounts::request_password_reset)
+    .on_command::<ResetPassword, _>(accounts::reset_password)
+    .on_command::<ChangeMe, _>(accounts::change_me)
+    .on_command::<ChangePassword, _>(accounts::change_password)
+    .on_command::<ChangeEmail, _>(accounts::change_email)
+    .on_command::<SignIn, _>(sessions::sign_in)
+    .on_commands::<SignOut, _>(sessions::sign_out)
+    .on_commands::<UseSession, _>(sessions::use_session)
+    .on_commands::<EndSession, _>(sessions::end_session)
+    .answer::<GetMe, _>(queries::me)
+    .answer::<ListSessions, _>(queries::sessions)
+    .every(
+        "answer wishes",
+        accounts::ANSWER_EVERY,
+        accounts::answer_wishes,
+    )
+    .every("letters", letters::SEND_EVERY, letters::send_due)
+    .every("forget", FORGET_EVERY, forget)
+    .drain(taken, |_| true, letters::record)
     .answer::<GetKeys, _>(queries::keys)
     .answer::<ListSigningKeys, _>(queries::signing_keys)
     .every("signing keys", keys::LOOK_AFTER_EVERY, keys::look_after)
     .build()
+}
+
+async fn forget(cx: &mut Cx, _: &Auth) -> Result<bool, Failure> {
+    store::accounts::forget_registrations(cx.db(), WISHES_KEPT_FOR).await?;
+    store::letters::forget(cx.db(), LETTERS_KEPT_FOR).await?;
+    store::sessions::forget(cx.db()).await?;
+    store::sessions::forget_failures(cx.db(), FAILURES_KEPT_FOR).await?;
+    Ok(false)
 }

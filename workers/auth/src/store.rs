@@ -1,5 +1,9 @@
 //! All SQL of the auth worker.
 
+pub(crate) mod accounts;
+pub(crate) mod letters;
+pub(crate) mod sessions;
+
 use std::time::Duration;
 
 use jiff::Timestamp;

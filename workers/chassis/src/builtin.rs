@@ -210,11 +210,11 @@ async fn about_events(builtin: Builtin, engine: &Engine, asked: &Asked) -> Resul
         }
         Builtin::Strays => {
             let asked: ListStrays = decode_request(payload)?;
-            json(&passage::strays(pool, &engine.client, engine.service, asked).await?)
+            json(&passage::strays(pool, &engine.bus.client, engine.service, asked).await?)
         }
         Builtin::Missed => {
             let asked: WhichMissed = decode_request(payload)?;
-            json(&reconcile::missed(pool, &engine.client, engine.service, &asked).await?)
+            json(&reconcile::missed(pool, &engine.bus.client, engine.service, &asked).await?)
         }
         Builtin::Republish => {
             let asked: Republish = decode_request(payload)?;

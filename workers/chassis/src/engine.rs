@@ -13,7 +13,7 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::{
-    Cx, Failure, dead_letters,
+    Asker, Bus, Cx, Failure, dead_letters,
     failure::{self, BRIEF_DELIVERIES_MAX, Remedy},
     handle::{Connections, Told},
     message::Message,
@@ -52,7 +52,7 @@ pub(crate) struct Engine {
     pub(crate) pool: PgPool,
     pub(crate) connections: Arc<Connections>,
     pub(crate) relay: Arc<Relay>,
-    pub(crate) client: async_nats::Client,
+    pub(crate) bus: Bus,
     pub(crate) tasks: TaskTracker,
     pub(crate) routes: Routes,
 }
@@ -341,10 +341,10 @@ impl Engine {
             act();
         }
         for task in told.tasks {
-            self.tasks.spawn(task);
+            self.tasks.spawn(task(Asker::new(self.bus.clone())));
         }
         for (subject, body) in told.notices {
-            if let Err(error) = self.client.publish(subject, body).await {
+            if let Err(error) = self.bus.client.publish(subject, body).await {
                 tracing::debug!(%error, subject, "a notice was lost");
             }
         }

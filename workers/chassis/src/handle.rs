@@ -16,7 +16,7 @@ use sqlx::{
 use uuid::Uuid;
 
 use crate::{
-    Failure, Refused, clock,
+    Asker, Failure, Refused, clock,
     failpoint::{self, Failpoint},
     inbox::{self, Entered},
     outbox::{self, OutboxRow},
@@ -43,8 +43,11 @@ pub(crate) struct Told {
     pub(crate) pending: Uuid,
     pub(crate) notices: Vec<(&'static str, Bytes)>,
     pub(crate) after_commit: Vec<Box<dyn FnOnce() + Send>>,
-    pub(crate) tasks: Vec<BoxFuture<'static, ()>>,
+    pub(crate) tasks: Vec<Task>,
 }
+
+/// What is started once a transaction is committed. It may ask other workers.
+type Task = Box<dyn FnOnce(Asker) -> BoxFuture<'static, ()> + Send>;
 
 impl Cx {
     pub(crate) async fn begin(connections: &Arc<Connections>) -> Result<Self, Failure> {
@@ -146,7 +149,17 @@ impl Cx {
     /// Starts a task once the transaction is committed; shutdown waits for it. Like
     /// [`Cx::after_commit`], for what a sweep would find again.
     pub fn spawn_after_commit(&mut self, task: impl Future<Output = ()> + Send + 'static) {
-        self.told.tasks.push(Box::pin(task));
+        self.told.tasks.push(Box::new(|_| Box::pin(task)));
+    }
+
+    /// The same for a task that asks another worker for something.
+    pub fn ask_after_commit<T>(&mut self, task: impl FnOnce(Asker) -> T + Send + 'static)
+    where
+        T: Future<Output = ()> + Send + 'static,
+    {
+        self.told
+            .tasks
+            .push(Box::new(|asker| Box::pin(task(asker))));
     }
 }
 
@@ -291,6 +304,14 @@ impl Caller {
         match self {
             Self::Anonymous => None,
             Self::Verified(claims) => Some(claims.sub),
+        }
+    }
+
+    /// The session that the caller's token comes from.
+    pub fn session_id(&self) -> Option<Uuid> {
+        match self {
+            Self::Anonymous => None,
+            Self::Verified(claims) => claims.sid,
         }
     }
 

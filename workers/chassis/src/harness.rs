@@ -100,7 +100,7 @@ impl Harness {
             connections: Arc::new(Connections::new(pool.clone())),
             pool,
             relay: Arc::new(relay),
-            client: bus.client.clone(),
+            bus: bus.clone(),
             tasks: TaskTracker::new(),
             routes: worker.routes,
         });
@@ -131,8 +131,18 @@ impl Harness {
             nbf: now,
             iat: now,
             jti: clock::new_id(),
+            sid: None,
             client_id: "harness".to_owned(),
             scope: scope.to_owned(),
+        };
+        self.token_of(&claims)
+    }
+
+    /// An access token with these claims, from an issuer that the worker under test believes.
+    pub fn token_of(&self, claims: &Claims) -> String {
+        let claims = Claims {
+            iss: ISSUER.to_owned(),
+            ..claims.clone()
         };
         let mut head = jsonwebtoken::Header::new(Algorithm::ES256);
         head.typ = Some("at+jwt".to_owned());

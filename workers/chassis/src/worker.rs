@@ -151,7 +151,7 @@ impl Worker {
             pool: pool.clone(),
             connections: Arc::new(Connections::new(pool.clone())),
             relay: Arc::new(relay),
-            client: bus.client.clone(),
+            bus: bus.clone(),
             tasks: tasks.clone(),
             routes: std::mem::take(&mut self.routes),
         });

@@ -8,7 +8,7 @@ use shopzen_contracts::{
 
 use crate::{
     Notify, gateway,
-    letter::{self, Letter},
+    letter::{self, About, Letter},
     sending,
     store::{self, NewMail, State},
 };
@@ -54,8 +54,8 @@ pub(crate) async fn tell(
     send(cx, notify, letters).await
 }
 
-/// Writes letters down, unless the order has one of that kind, and sets them on their way.
-async fn send<'a>(
+/// Writes letters down, unless they are there already, and sets them on their way.
+pub(crate) async fn send<'a>(
     cx: &mut Cx,
     notify: &Notify,
     letters: impl Iterator<Item = (Letter, &'a Cause)>,
@@ -75,15 +75,17 @@ async fn send<'a>(
     let written = store::insert_mails(cx.db(), &mails, now).await?;
     if notify.gateway.is_some() {
         for mail in mails.iter().filter(|mail| mail.state == State::Kept) {
-            let order_id = mail.letter.order_id;
-            tracing::warn!(%order_id, "a mail is kept: what was given is no e-mail address");
+            let about = mail.letter.about.id();
+            tracing::warn!(%about, "a mail is kept: what was given is no e-mail address");
         }
         sending::send_due(cx, notify).await?;
         return Ok(());
     }
     for mail in mails.iter().filter(|mail| written.contains(&mail.id)) {
-        let Letter { order_id, kind, .. } = mail.letter;
-        cx.publish(&MailSent { order_id, kind }, mail.cause);
+        if let About::Order(order_id) = mail.letter.about {
+            let kind = mail.letter.kind;
+            cx.publish(&MailSent { order_id, kind }, mail.cause);
+        }
     }
     Ok(())
 }

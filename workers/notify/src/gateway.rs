@@ -16,7 +16,7 @@ use lettre::{
     transport::smtp::{AsyncSmtpTransportBuilder, PoolConfig},
 };
 use shopzen_chassis::Queue;
-use shopzen_contracts::{OrderId, notify::MailKind};
+use shopzen_contracts::notify::MailKind;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
@@ -46,7 +46,8 @@ pub(crate) struct Gateway {
 #[derive(Clone, Debug)]
 pub(crate) struct DueMail {
     pub(crate) id: Uuid,
-    pub(crate) order_id: OrderId,
+    /// The order, or the letter about an account.
+    pub(crate) about: Uuid,
     pub(crate) kind: MailKind,
     pub(crate) recipient: String,
     pub(crate) subject: String,
@@ -153,7 +154,7 @@ fn compose(sender: &Mailbox, mail: &DueMail) -> Result<Message, SendError> {
 fn message_id(sender: &Mailbox, mail: &DueMail) -> String {
     format!(
         "<{}.{}@{}>",
-        mail.order_id,
+        mail.about,
         mail.kind.as_str(),
         sender.email.domain()
     )
@@ -169,7 +170,7 @@ mod tests {
     fn due(recipient: &str, subject: &str, body: &str) -> DueMail {
         DueMail {
             id: Uuid::nil(),
-            order_id: OrderId("0199c7a4-6f00-7000-8000-00000000002a".parse().unwrap()),
+            about: "0199c7a4-6f00-7000-8000-00000000002a".parse().unwrap(),
             kind: MailKind::OrderConfirmed,
             recipient: recipient.to_owned(),
             subject: subject.to_owned(),

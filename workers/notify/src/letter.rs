@@ -11,16 +11,49 @@ use shopzen_contracts::{
     orders::{EndReason, OrderCancelled, OrderConfirmed, OrderRejected, OrderSummary},
     stock::Shortage,
 };
+use uuid::Uuid;
 
 /// A mail before it is written down.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Letter {
-    pub(crate) order_id: OrderId,
+    pub(crate) about: About,
     pub(crate) kind: MailKind,
     /// As the shopper gave it; it may be no address at all.
     pub(crate) recipient: String,
     pub(crate) subject: String,
     pub(crate) body: String,
+}
+
+/// What a mail is about, and is written for once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum About {
+    /// With the kind of mail.
+    Order(OrderId),
+    /// The letter's id.
+    Account(Uuid),
+}
+
+impl About {
+    pub(crate) fn id(self) -> Uuid {
+        match self {
+            Self::Order(order_id) => order_id.0,
+            Self::Account(letter_id) => letter_id,
+        }
+    }
+
+    pub(crate) fn order_id(self) -> Option<Uuid> {
+        match self {
+            Self::Order(order_id) => Some(order_id.0),
+            Self::Account(_) => None,
+        }
+    }
+
+    pub(crate) fn letter_id(self) -> Option<Uuid> {
+        match self {
+            Self::Order(_) => None,
+            Self::Account(letter_id) => Some(letter_id),
+        }
+    }
 }
 
 /// Columns a name of goods takes; a longer one pushes its amount to the right.
@@ -115,7 +148,7 @@ fn letter(
     body: String,
 ) -> Letter {
     Letter {
-        order_id,
+        about: About::Order(order_id),
         kind,
         recipient: single_line(&summary.email),
         subject,
@@ -198,7 +231,7 @@ fn minus(from: Money, amount: Money) -> Option<Money> {
 
 /// Line breaks and other control characters become spaces: what comes from outside cannot start a
 /// line of its own, and PostgreSQL takes no NUL.
-fn single_line(text: &str) -> String {
+pub(crate) fn single_line(text: &str) -> String {
     text.chars()
         .map(|c| if is_break(c) { ' ' } else { c })
         .collect()

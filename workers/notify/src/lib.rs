@@ -1,10 +1,12 @@
-//! Tells shoppers what became of their orders: by e-mail, one for each order and kind.
+//! Tells people by e-mail: what became of an order, one for each order and kind, and what concerns an account.
 //!
 //! A mail is written in the transaction that handles the event, so that there is exactly one. Without
 //! a mail server that is all: it is kept, and `shopzen mail ls` shows it. With one it is handed over at
 //! least once (a server that dies between taking a mail and saying so gets it again, under the same
 //! Message-ID, by which the repeat can be known).
 
+mod account_letter;
+mod commands;
 mod config;
 mod events;
 mod gateway;
@@ -18,7 +20,7 @@ use std::{sync::Arc, time::Duration};
 use shopzen_chassis::{Kinds, Worker, queue};
 use shopzen_contracts::{
     Service,
-    notify::{AuditMails, ListMails},
+    notify::{AuditMails, ListMails, SendLetter},
     orders::{OrderCancelled, OrderConfirmed, OrderRejected},
 };
 
@@ -57,6 +59,7 @@ pub fn worker(config: Config) -> Worker {
                 .in_passing::<OrderCancelled>(),
             events::tell,
         )
+        .on_commands::<SendLetter, _>(commands::send_letter)
         .answer::<ListMails, _>(queries::list_mails)
         .answer::<AuditMails, _>(queries::audit_mails)
         .every("send mails", SEND_EVERY, sending::send_due)

@@ -34,7 +34,8 @@ pub(crate) struct Outcome {
 
 /// A mail that is settled, and why it was written.
 pub(crate) struct Settled {
-    pub(crate) order_id: OrderId,
+    /// None of a letter about an account, which is nobody's fact.
+    pub(crate) order_id: Option<OrderId>,
     pub(crate) kind: MailKind,
     pub(crate) cause: Cause,
 }
@@ -57,7 +58,7 @@ pub(crate) async fn send_due(cx: &mut Cx, notify: &Notify) -> Result<bool, Failu
             let sent = gateway.send(&mail).await;
             if let Err(error) = &sent {
                 tracing::warn!(
-                    order_id = %mail.order_id, kind = mail.kind.as_str(), attempt = mail.attempt,
+                    about = %mail.about, kind = mail.kind.as_str(), attempt = mail.attempt,
                     %error, "a mail was not sent"
                 );
             }
@@ -121,13 +122,10 @@ fn publish(cx: &mut Cx, settled: &[Settled]) {
         cause,
     } in settled
     {
-        cx.publish(
-            &MailSent {
-                order_id: *order_id,
-                kind: *kind,
-            },
-            cause,
-        );
+        if let Some(order_id) = *order_id {
+            let kind = *kind;
+            cx.publish(&MailSent { order_id, kind }, cause);
+        }
     }
 }
 

@@ -51,7 +51,7 @@ pub(crate) struct Delay {
     pub(crate) pause: Duration,
 }
 
-/// Writes mails, and returns the ids of those whose order had none of that kind.
+/// Writes mails, and returns the ids of those that were not there yet.
 pub(crate) async fn insert_mails(
     db: &mut PgConnection,
     mails: &[NewMail<'_>],
@@ -61,21 +61,23 @@ pub(crate) async fn insert_mails(
     let written: Vec<Uuid> = sqlx::query_scalar(
         "
         INSERT INTO mails
-            (id, order_id, kind, recipient, subject, body, state, next_at, cause_id, trace_parent, created_at)
+            (id, order_id, letter_id, kind, recipient, subject, body, state, next_at, cause_id, trace_parent, created_at)
         SELECT
-            id, order_id, kind, recipient, subject, body, state,
-            CASE WHEN state = 'pending' THEN now() END, cause_id, trace_parent, $10
+            id, order_id, letter_id, kind, recipient, subject, body, state,
+            CASE WHEN state = 'pending' THEN now() END, cause_id, trace_parent, $11
         FROM unnest(
-            $1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::uuid[],
-            $9::text[]
-        ) AS row (id, order_id, kind, recipient, subject, body, state, cause_id, trace_parent)
-        ORDER BY order_id, kind
-        ON CONFLICT ON CONSTRAINT mails_order_kind DO NOTHING
+            $1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::uuid[],
+            $10::text[]
+        ) AS row (id, order_id, letter_id, kind, recipient, subject, body, state, cause_id, trace_parent)
+        ORDER BY order_id, letter_id, kind
+        -- By the order and kind, or by the letter.
+        ON CONFLICT DO NOTHING
         RETURNING id
         ",
     )
     .bind(mails.iter().map(|mail| mail.id).collect::<Vec<_>>())
-    .bind(mails.iter().map(|mail| mail.letter.order_id.0).collect::<Vec<_>>())
+    .bind(mails.iter().map(|mail| mail.letter.about.order_id()).collect::<Vec<_>>())
+    .bind(mails.iter().map(|mail| mail.letter.about.letter_id()).collect::<Vec<_>>())
     .bind(text(|letter| letter.kind.as_str()))
     .bind(text(|letter| &letter.recipient))
     .bind(text(|letter| &letter.subject))
@@ -116,7 +118,7 @@ pub(crate) async fn claim_due(
             LIMIT $1
             FOR UPDATE SKIP LOCKED
         ))
-        RETURNING id, order_id, kind, recipient, subject, body, attempts, created_at
+        RETURNING id, coalesce(order_id, letter_id), kind, recipient, subject, body, attempts, created_at
         ",
     )
     .bind(i64::try_from(count_max).unwrap_or(i64::MAX))
@@ -125,10 +127,10 @@ pub(crate) async fn claim_due(
     .await?;
     rows.into_iter()
         .map(
-            |(id, order_id, kind, recipient, subject, body, attempt, created_at)| {
+            |(id, about, kind, recipient, subject, body, attempt, created_at)| {
                 Ok(DueMail {
                     id,
-                    order_id: OrderId(order_id),
+                    about,
                     kind: kind_of(&kind)?,
                     recipient,
                     subject,
@@ -270,7 +272,7 @@ pub(crate) async fn find_mails_of(
 
 #[derive(sqlx::FromRow)]
 struct MailRow {
-    order_id: Uuid,
+    order_id: Option<Uuid>,
     kind: String,
     recipient: String,
     subject: String,
@@ -282,7 +284,7 @@ struct MailRow {
 impl MailRow {
     fn mail(self) -> Result<Mail, Failure> {
         Ok(Mail {
-            order_id: OrderId(self.order_id),
+            order_id: self.order_id.map(OrderId),
             kind: kind_of(&self.kind)?,
             recipient: self.recipient,
             subject: self.subject,
@@ -294,13 +296,13 @@ impl MailRow {
 }
 
 /// Order, kind, the event that led to the mail, and its trace.
-type SettledRow = (Uuid, String, Option<Uuid>, String);
+type SettledRow = (Option<Uuid>, String, Option<Uuid>, String);
 
 fn settled(rows: Vec<SettledRow>) -> Result<Vec<Settled>, Failure> {
     rows.into_iter()
         .map(|(order_id, kind, cause_id, trace_parent)| {
             Ok(Settled {
-                order_id: OrderId(order_id),
+                order_id: order_id.map(OrderId),
                 kind: kind_of(&kind)?,
                 cause: Cause::kept(cause_id, &trace_parent),
             })
@@ -309,14 +311,10 @@ fn settled(rows: Vec<SettledRow>) -> Result<Vec<Settled>, Failure> {
 }
 
 fn kind_of(text: &str) -> Result<MailKind, Failure> {
-    [
-        MailKind::OrderConfirmed,
-        MailKind::OrderRejected,
-        MailKind::OrderCancelled,
-    ]
-    .into_iter()
-    .find(|kind| kind.as_str() == text)
-    .ok_or_else(|| Failure::Inconsistent(format!("{text:?} is no kind of mail")))
+    MailKind::ALL
+        .into_iter()
+        .find(|kind| kind.as_str() == text)
+        .ok_or_else(|| Failure::Inconsistent(format!("{text:?} is no kind of mail")))
 }
 
 fn seconds(duration: Duration) -> i64 {

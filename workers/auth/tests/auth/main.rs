@@ -1,6 +1,8 @@
 //! The auth worker on a real database and a real broker.
 
+mod accounts;
 mod fixtures;
 mod issuing;
 mod keys;
+mod sessions;
 mod verifying;

@@ -1,0 +1,216 @@
+//! Signing in and out.
+
+use std::time::Duration;
+
+use shopzen_chassis::{Answers, Cx, Failure, Request};
+use shopzen_contracts::{
+    Confidential, Problem,
+    auth::accounts::{
+        Account, Done, EndSession, SessionInUse, SignIn, SignInOutcome, SignOut, UseSession,
+    },
+};
+
+use super::{accounts::account_of, normalised};
+use crate::{
+    Auth, grants, secrets, seed,
+    store::{self, accounts::Credentials, sessions::NewSession},
+    token::{PAGES_CLIENT_ID, Subject},
+};
+
+/// How long a shopper stays signed in without a sign of life, and at the longest.
+const SHOPPER_IDLE: Duration = Duration::from_hours(14 * 24);
+const SHOPPER_LIFETIME: Duration = Duration::from_hours(90 * 24);
+/// Staff can do more harm.
+const STAFF_IDLE: Duration = Duration::from_mins(30);
+const STAFF_LIFETIME: Duration = Duration::from_hours(12);
+/// How exactly it is known when a session was used last.
+const SEEN_EVERY: Duration = Duration::from_mins(5);
+/// Sessions of one account; one more ends the one that was used least.
+const SESSIONS_MAX: i64 = 50;
+/// Characters of what a browser calls itself that are kept.
+const DEVICE_LENGTH_MAX: usize = 200;
+
+/// Attempts that may fail before the next one has to wait.
+const FREE_FAILURES: i32 = 5;
+/// The longest wait after a failed attempt.
+const BLOCKED_MAX: Duration = Duration::from_mins(15);
+
+/// What became of a password that somebody gave.
+pub(crate) enum Checked {
+    Right(Credentials),
+    Wrong,
+    Blocked { retry_after_s: u32 },
+}
+
+/// Checks a password, and counts the attempt where it fails. Whether there is an account or not, it counts and takes the
+/// same time.
+pub(crate) async fn check_password(
+    cx: &mut Cx,
+    auth: &Auth,
+    email: &str,
+    account: Option<Credentials>,
+    password: &Confidential,
+) -> Result<Checked, Failure> {
+    let email_hash = secrets::hash(email);
+    if let Some(seconds) = store::sessions::find_block(cx.db(), &email_hash).await? {
+        let blocked = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+        let retry_after_s = u32::try_from(blocked.as_secs() + 1).unwrap_or(u32::MAX);
+        return Ok(Checked::Blocked { retry_after_s });
+    }
+    let hash = account.as_ref().and_then(|it| it.password_hash.clone());
+    let is_right = auth.passwords.verify(password, hash).await?;
+    match account {
+        Some(account) if is_right => {
+            store::sessions::forget_failures_of(cx.db(), &email_hash).await?;
+            Ok(Checked::Right(account))
+        }
+        _ => {
+            store::sessions::save_failure(cx.db(), &email_hash, FREE_FAILURES, BLOCKED_MAX).await?;
+            Ok(Checked::Wrong)
+        }
+    }
+}
+
+pub(crate) async fn sign_in(
+    cx: &mut Cx,
+    auth: &Auth,
+    requests: &[Request<SignIn>],
+) -> Answers<SignInOutcome> {
+    let mut answers = Vec::with_capacity(requests.len());
+    for request in requests {
+        answers.push(Ok(begin(cx, auth, &request.body).await?));
+    }
+    Ok(answers)
+}
+
+async fn begin(cx: &mut Cx, auth: &Auth, attempt: &SignIn) -> Result<SignInOutcome, Failure> {
+    // What no account can have is looked for all the same: as nobody.
+    let email = normalised(&attempt.email).unwrap_or_default();
+    let account = store::accounts::find_credentials(cx.db(), &email, auth.demo_accounts).await?;
+    let account = match check_password(cx, auth, &email, account, &attempt.password).await? {
+        Checked::Right(account) => account,
+        Checked::Wrong => return Ok(SignInOutcome::Wrong),
+        Checked::Blocked { retry_after_s } => return Ok(SignInOutcome::Blocked { retry_after_s }),
+    };
+    if let Some(session) = &attempt.instead_of {
+        end_by_secret(cx, session).await?;
+    }
+    let session = secrets::new_secret()?;
+    let (idle, lifetime) = if is_staff(&account.scopes) {
+        (STAFF_IDLE, STAFF_LIFETIME)
+    } else {
+        (SHOPPER_IDLE, SHOPPER_LIFETIME)
+    };
+    store::sessions::end_oldest(cx.db(), account.id, SESSIONS_MAX).await?;
+    let id = cx.new_id();
+    let device = device(&attempt.device);
+    let new = NewSession {
+        id,
+        account_id: account.id,
+        secret_hash: &secrets::hash(session.expose()),
+        device: &device,
+        lifetime,
+        idle,
+    };
+    store::sessions::insert(cx.db(), &new).await?;
+    tracing::info!(account_id = %account.id, session_id = %id, "signed in");
+    Ok(SignInOutcome::SignedIn { session })
+}
+
+fn is_staff(scopes: &[String]) -> bool {
+    scopes
+        .iter()
+        .any(|scope| !seed::SHOPPER_SCOPES.contains(&scope.as_str()))
+}
+
+/// What a browser calls itself, as one short line.
+fn device(text: &str) -> String {
+    let plain = text.chars().filter(|c| !c.is_control());
+    plain.take(DEVICE_LENGTH_MAX).collect()
+}
+
+pub(crate) async fn sign_out(
+    cx: &mut Cx,
+    _: &Auth,
+    requests: &[Request<SignOut>],
+) -> Answers<Done> {
+    let mut answers = Vec::with_capacity(requests.len());
+    for request in requests {
+        end_by_secret(cx, &request.body.session).await?;
+        answers.push(Ok(Done {}));
+    }
+    Ok(answers)
+}
+
+async fn end_by_secret(cx: &mut Cx, session: &Confidential) -> Result<(), Failure> {
+    let hash = secrets::hash(session.expose());
+    if let Some(id) = store::sessions::find_by_secret(cx.db(), &hash).await? {
+        store::sessions::end(cx.db(), &[id]).await?;
+    }
+    Ok(())
+}
+
+pub(crate) async fn use_session(
+    cx: &mut Cx,
+    auth: &Auth,
+    requests: &[Request<UseSession>],
+) -> Answers<SessionInUse> {
+    let mut answers = Vec::with_capacity(requests.len());
+    for request in requests {
+        let hash = secrets::hash(request.body.session.expose());
+        let found = store::sessions::find_open(cx.db(), &hash, SEEN_EVERY, auth.demo_accounts);
+        let Some(session) = found.await? else {
+            let problem = Problem::unauthenticated("this session has ended; sign in again");
+            answers.push(Err(problem));
+            continue;
+        };
+        if session.is_stale {
+            store::sessions::save_seen(cx.db(), session.id).await?;
+        }
+        let subject = Subject {
+            id: session.account_id,
+            client_id: PAGES_CLIENT_ID,
+            sid: Some(session.id),
+            scope: session.scopes.join(" "),
+        };
+        let issued = grants::issue(cx, auth, subject).await?;
+        answers.push(Ok(SessionInUse {
+            access_token: Confidential::new(issued.access_token),
+            expires_in: issued.expires_in,
+            session_id: session.id,
+            account: Account {
+                id: session.account_id,
+                created_at: session.account_created_at(),
+                email: session.email,
+                name: session.name,
+            },
+        }));
+    }
+    Ok(answers)
+}
+
+pub(crate) async fn end_session(
+    cx: &mut Cx,
+    _: &Auth,
+    requests: &[Request<EndSession>],
+) -> Answers<Done> {
+    let mut answers = Vec::with_capacity(requests.len());
+    for request in requests {
+        let account_id = match account_of(&request.caller) {
+            Ok(id) => id,
+            Err(problem) => {
+                answers.push(Err(problem));
+                continue;
+            }
+        };
+        let own = store::sessions::find_own(cx.db(), account_id, request.body.id).await?;
+        answers.push(match own {
+            Some(id) => {
+                store::sessions::end(cx.db(), &[id]).await?;
+                Ok(Done {})
+            }
+            None => Err(Problem::not_found("session")),
+        });
+    }
+    Ok(answers)
+}
