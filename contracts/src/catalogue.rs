@@ -8,7 +8,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    Command, Event, Notice, Query,
+    Access, Command, Event, Notice, Query,
     audit::GetReport,
     auth::{GetKeys, IssueOperatorToken, IssueToken, ListSigningKeys, RotateSigningKeys},
     catalog::{
@@ -52,6 +52,8 @@ pub struct Message {
     /// As it stands beside the type; of events without the key.
     pub subject: &'static str,
     pub body: Body,
+    /// Who may ask, of commands and queries.
+    pub access: Option<Access>,
     /// What commands and queries are answered with.
     pub reply: Option<Body>,
 }
@@ -153,6 +155,7 @@ fn event<E: Event>() -> Message {
         kind: Kind::Event,
         subject: E::SUBJECT,
         body: sent::<E>(),
+        access: None,
         reply: None,
     }
 }
@@ -162,6 +165,7 @@ fn command<C: Command>() -> Message {
         kind: Kind::Command,
         subject: C::SUBJECT,
         body: accepted::<C>(),
+        access: Some(C::ACCESS),
         reply: Some(sent::<C::Reply>()),
     }
 }
@@ -171,6 +175,7 @@ fn query<Q: Query>() -> Message {
         kind: Kind::Query,
         subject: Q::SUBJECT,
         body: accepted::<Q>(),
+        access: Some(Q::ACCESS),
         reply: Some(sent::<Q::Reply>()),
     }
 }
@@ -180,6 +185,7 @@ fn notice<N: Notice>() -> Message {
         kind: Kind::Notice,
         subject: N::SUBJECT,
         body: sent::<N>(),
+        access: None,
         reply: None,
     }
 }

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Event, OrderId, Query, audit::OrderSpan};
+use crate::{Access, Event, OrderId, Query, audit::OrderSpan};
 
 /// One message per order and kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -70,6 +70,7 @@ pub struct Mail {
 
 impl Query for ListMails {
     const SUBJECT: &'static str = "shop.qry.notify.v1.mails";
+    const ACCESS: Access = Access::OPERATOR;
     type Reply = Mails;
 }
 
@@ -96,5 +97,6 @@ pub struct MailFacts {
 
 impl Query for AuditMails {
     const SUBJECT: &'static str = "shop.qry.notify.v1.audit_mails";
+    const ACCESS: Access = Access::AUDITS;
     type Reply = AuditedMails;
 }

@@ -2,12 +2,12 @@
 
 use shopzen_chassis::{Answers, Cx, Failure, Request};
 use shopzen_contracts::{
-    Problem,
+    Problem, Role, Scope,
     auth::{IssueOperatorToken, IssueToken, IssuedToken, OPERATOR},
 };
 
 use crate::{
-    Auth, keys, seed, store,
+    Auth, keys, store,
     token::{self, Account},
 };
 
@@ -53,7 +53,7 @@ pub(crate) async fn issue_operator_token(
 ) -> Answers<IssuedToken> {
     let operator = Account {
         id: OPERATOR,
-        scopes: seed::STAFF_SCOPES.map(str::to_owned).into(),
+        scopes: Role::Owner.scopes().iter().map(Scope::to_string).collect(),
     };
     let mut answers = Vec::with_capacity(requests.len());
     for _ in requests {

@@ -167,7 +167,7 @@ async fn a_list_is_limited_and_newest_first() {
         b"\xff",
     ] {
         let problem = harness
-            .ask_bytes(ListMails::SUBJECT, bad)
+            .ask_bytes(ListMails::SUBJECT, bad, &Asking::default())
             .await
             .unwrap_err();
         assert!(matches!(problem.status, 400 | 422), "{problem:?}");
