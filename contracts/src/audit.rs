@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{FieldError, OrderId, Problem, Query};
+use crate::{Access, FieldError, OrderId, Problem, Query, Scope};
 
 /// Orders an audit asks about: these, or else those with ids after `after` and up to `until`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -58,17 +58,14 @@ impl OrderSpan {
     }
 }
 
-/// What the audit that runs all the time found in its last round. For staff with [`GetReport::SCOPE`].
+/// What the audit that runs all the time found in its last round.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GetReport {}
 
-impl GetReport {
-    pub const SCOPE: &str = "ops:write";
-}
-
 impl Query for GetReport {
     const SUBJECT: &'static str = "shop.qry.audit.v1.report";
+    const ACCESS: Access = Access::Scope(Scope::OpsWrite);
     type Reply = AuditReport;
 }
 

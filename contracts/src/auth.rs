@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::{Command, Query};
+use crate::{Access, Command, Query, Scope};
 
 /// What an access token says (RFC 9068, `at+jwt`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -31,8 +31,8 @@ pub struct Claims {
 }
 
 impl Claims {
-    pub fn has_scope(&self, scope: &str) -> bool {
-        self.scope.split(' ').any(|held| held == scope)
+    pub fn has_scope(&self, scope: Scope) -> bool {
+        self.scope.split(' ').any(|held| held == scope.name())
     }
 }
 
@@ -59,6 +59,7 @@ pub struct IssuedToken {
 
 impl Command for IssueToken {
     const SUBJECT: &'static str = "shop.cmd.auth.v1.issue_token";
+    const ACCESS: Access = Access::OPERATOR;
     type Reply = IssuedToken;
 }
 
@@ -72,6 +73,7 @@ pub const OPERATOR: Uuid = Uuid::nil();
 
 impl Command for IssueOperatorToken {
     const SUBJECT: &'static str = "shop.cmd.auth.v1.issue_operator_token";
+    const ACCESS: Access = Access::OPERATOR;
     type Reply = IssuedToken;
 }
 
@@ -87,6 +89,7 @@ pub struct KeySet {
 
 impl Query for GetKeys {
     const SUBJECT: &'static str = "shop.qry.auth.v1.keys";
+    const ACCESS: Access = Access::Anyone;
     type Reply = KeySet;
 }
 
@@ -116,6 +119,7 @@ pub struct SigningKey {
 
 impl Query for ListSigningKeys {
     const SUBJECT: &'static str = "shop.qry.auth.v1.signing_keys";
+    const ACCESS: Access = Access::OPERATOR;
     type Reply = SigningKeys;
 }
 
@@ -132,5 +136,6 @@ pub struct RotateSigningKeys {
 
 impl Command for RotateSigningKeys {
     const SUBJECT: &'static str = "shop.cmd.auth.v1.rotate_signing_keys";
+    const ACCESS: Access = Access::OPERATOR;
     type Reply = SigningKeys;
 }

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Command, Event, Money, ProductId, Query, Sku, Slug};
+use crate::{Access, Command, Event, Money, ProductId, Query, Scope, Sku, Slug};
 
 /// A product as shoppers see it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -122,6 +122,7 @@ pub struct FacetValue {
 
 impl Query for ListProducts {
     const SUBJECT: &'static str = "shop.qry.catalog.v1.list";
+    const ACCESS: Access = Access::Anyone;
     type Reply = ProductPage;
 }
 
@@ -134,6 +135,7 @@ pub struct GetProduct {
 
 impl Query for GetProduct {
     const SUBJECT: &'static str = "shop.qry.catalog.v1.get";
+    const ACCESS: Access = Access::Anyone;
     type Reply = Product;
 }
 
@@ -159,6 +161,7 @@ pub struct Categories {
 
 impl Query for ListCategories {
     const SUBJECT: &'static str = "shop.qry.catalog.v1.categories";
+    const ACCESS: Access = Access::Anyone;
     type Reply = Categories;
 }
 
@@ -177,6 +180,7 @@ pub struct Suggestions {
 
 impl Query for Suggest {
     const SUBJECT: &'static str = "shop.qry.catalog.v1.suggest";
+    const ACCESS: Access = Access::Anyone;
     type Reply = Suggestions;
 }
 
@@ -228,6 +232,7 @@ pub struct UpsertProduct(pub ProductInput);
 
 impl Command for UpsertProduct {
     const SUBJECT: &'static str = "shop.cmd.catalog.v1.upsert";
+    const ACCESS: Access = Access::Scope(Scope::CatalogWrite);
     type Reply = Product;
 }
 
@@ -260,6 +265,7 @@ pub enum ImportResult {
 
 impl Command for ImportProducts {
     const SUBJECT: &'static str = "shop.cmd.catalog.v1.import";
+    const ACCESS: Access = Access::Scope(Scope::CatalogWrite);
     type Reply = ImportedProducts;
 }
 

@@ -8,14 +8,20 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    Command, Event, Notice, Query,
+    Access, Command, Event, Notice, Query,
     audit::GetReport,
-    auth::{GetKeys, IssueOperatorToken, IssueToken, ListSigningKeys, RotateSigningKeys},
+    auth::{
+        GetKeys, IssueOperatorToken, IssueToken, ListSigningKeys, RotateSigningKeys,
+        accounts::{
+            ChangeEmail, ChangeMe, ChangePassword, ConfirmEmail, EndSession, GetMe, ListSessions,
+            Register, RequestPasswordReset, ResetPassword, SignIn, SignOut, UseSession,
+        },
+    },
     catalog::{
         GetProduct, ImportProducts, ListCategories, ListProducts, ProductChanged, Suggest,
         UpsertProduct,
     },
-    notify::{AuditMails, ListMails, MailSent},
+    notify::{AuditMails, ListMails, MailSent, SendLetter},
     orders::{
         AuditAnswers, AuditDeadlines, AuditOrders, CancelOrder, GetOrder, GetProgress, ListOrders,
         OrderCancelled, OrderConfirmed, OrderPlaced, OrderRejected, OrdersProgressed, PlaceOrder,
@@ -52,6 +58,8 @@ pub struct Message {
     /// As it stands beside the type; of events without the key.
     pub subject: &'static str,
     pub body: Body,
+    /// Who may ask, of commands and queries.
+    pub access: Option<Access>,
     /// What commands and queries are answered with.
     pub reply: Option<Body>,
 }
@@ -99,6 +107,19 @@ pub fn messages() -> Vec<Message> {
         query::<GetKeys>(),
         query::<ListSigningKeys>(),
         command::<RotateSigningKeys>(),
+        command::<Register>(),
+        command::<ConfirmEmail>(),
+        command::<RequestPasswordReset>(),
+        command::<ResetPassword>(),
+        command::<SignIn>(),
+        command::<SignOut>(),
+        command::<UseSession>(),
+        query::<GetMe>(),
+        command::<ChangeMe>(),
+        command::<ChangePassword>(),
+        command::<ChangeEmail>(),
+        query::<ListSessions>(),
+        command::<EndSession>(),
         query::<ListProducts>(),
         query::<GetProduct>(),
         query::<ListCategories>(),
@@ -141,6 +162,7 @@ pub fn messages() -> Vec<Message> {
         event::<PaymentCaptureFailed>(),
         event::<PaymentVoided>(),
         event::<PaymentRefunded>(),
+        command::<SendLetter>(),
         query::<ListMails>(),
         query::<AuditMails>(),
         event::<MailSent>(),
@@ -153,6 +175,7 @@ fn event<E: Event>() -> Message {
         kind: Kind::Event,
         subject: E::SUBJECT,
         body: sent::<E>(),
+        access: None,
         reply: None,
     }
 }
@@ -162,6 +185,7 @@ fn command<C: Command>() -> Message {
         kind: Kind::Command,
         subject: C::SUBJECT,
         body: accepted::<C>(),
+        access: Some(C::ACCESS),
         reply: Some(sent::<C::Reply>()),
     }
 }
@@ -171,6 +195,7 @@ fn query<Q: Query>() -> Message {
         kind: Kind::Query,
         subject: Q::SUBJECT,
         body: accepted::<Q>(),
+        access: Some(Q::ACCESS),
         reply: Some(sent::<Q::Reply>()),
     }
 }
@@ -180,6 +205,7 @@ fn notice<N: Notice>() -> Message {
         kind: Kind::Notice,
         subject: N::SUBJECT,
         body: sent::<N>(),
+        access: None,
         reply: None,
     }
 }

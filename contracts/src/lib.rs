@@ -21,6 +21,7 @@ pub mod catalogue;
 pub mod notify;
 pub mod orders;
 pub mod payments;
+pub mod rights;
 pub mod stock;
 
 pub use confidential::Confidential;
@@ -30,3 +31,4 @@ pub use message::{Command, Event, Notice, Query, Service, header};
 pub use money::{Currency, Money, MoneyError};
 pub use problem::{FieldError, Problem};
 pub use quantity::Quantity;
+pub use rights::{Access, Role, Scope};

@@ -4,6 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
+use crate::rights::Access;
+
 /// The six workers, each the owner of its subjects, its stream and its database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -72,12 +74,16 @@ pub trait Event: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stat
 /// Asks the owner to change something: `shop.cmd.<service>.v1.<verb>`, by request and reply.
 pub trait Command: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static {
     const SUBJECT: &'static str;
+    /// Who may; checked before any handler.
+    const ACCESS: Access;
     type Reply: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static;
 }
 
 /// Asks the owner for something it knows: `shop.qry.<service>.v1.<verb>`. Safe to repeat.
 pub trait Query: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static {
     const SUBJECT: &'static str;
+    /// Who may; checked before any handler.
+    const ACCESS: Access;
     type Reply: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'static;
 }
 

@@ -4,7 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Command, Confidential, Event, OrderId, Query, audit::OrderSpan};
+use crate::{
+    Access, Command, Confidential, Event, OrderId, Query, Service, audit::OrderSpan, rights::User,
+};
 
 /// What a mail is about: one per order and kind, or one per letter about an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -90,6 +92,7 @@ pub struct SendLetter {
 
 impl Command for SendLetter {
     const SUBJECT: &'static str = "shop.cmd.notify.v1.send_letter";
+    const ACCESS: Access = Access::Users(&[User::Worker(Service::Auth)]);
     type Reply = LetterTaken;
 }
 
@@ -127,6 +130,7 @@ pub struct Mail {
 
 impl Query for ListMails {
     const SUBJECT: &'static str = "shop.qry.notify.v1.mails";
+    const ACCESS: Access = Access::OPERATOR;
     type Reply = Mails;
 }
 
@@ -153,5 +157,6 @@ pub struct MailFacts {
 
 impl Query for AuditMails {
     const SUBJECT: &'static str = "shop.qry.notify.v1.audit_mails";
+    const ACCESS: Access = Access::AUDITS;
     type Reply = AuditedMails;
 }

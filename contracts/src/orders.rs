@@ -8,7 +8,7 @@ use uuid::Uuid;
 use std::collections::BTreeMap;
 
 use crate::{
-    Command, Event, Money, Notice, OrderId, Quantity, Query, Sku, audit::OrderSpan,
+    Access, Command, Event, Money, Notice, OrderId, Quantity, Query, Scope, Sku, audit::OrderSpan,
     payments::PaymentStatus, stock::Shortage,
 };
 
@@ -86,6 +86,7 @@ pub enum OnShortage {
 
 impl Command for PlaceOrder {
     const SUBJECT: &'static str = "shop.cmd.orders.v1.place";
+    const ACCESS: Access = Access::GuestOr(Scope::OrdersPlace);
     type Reply = AcceptedOrder;
 }
 
@@ -231,6 +232,10 @@ pub struct GetOrder {
 
 impl Query for GetOrder {
     const SUBJECT: &'static str = "shop.qry.orders.v1.get";
+    const ACCESS: Access = Access::Owner {
+        account: Scope::OrdersRead,
+        staff: Scope::OrdersWrite,
+    };
     type Reply = Order;
 }
 
@@ -251,6 +256,7 @@ pub struct OrderPage {
 
 impl Query for ListOrders {
     const SUBJECT: &'static str = "shop.qry.orders.v1.list";
+    const ACCESS: Access = Access::Scope(Scope::OrdersRead);
     type Reply = OrderPage;
 }
 
@@ -270,6 +276,10 @@ pub struct ProgressLog {
 
 impl Query for GetProgress {
     const SUBJECT: &'static str = "shop.qry.orders.v1.progress";
+    const ACCESS: Access = Access::Owner {
+        account: Scope::OrdersRead,
+        staff: Scope::OrdersWrite,
+    };
     type Reply = ProgressLog;
 }
 
@@ -282,6 +292,10 @@ pub struct CancelOrder {
 
 impl Command for CancelOrder {
     const SUBJECT: &'static str = "shop.cmd.orders.v1.cancel";
+    const ACCESS: Access = Access::Owner {
+        account: Scope::OrdersPlace,
+        staff: Scope::OrdersWrite,
+    };
     type Reply = Order;
 }
 
@@ -426,6 +440,7 @@ pub struct OrderStep {
 
 impl Query for AuditOrders {
     const SUBJECT: &'static str = "shop.qry.orders.v1.audit";
+    const ACCESS: Access = Access::AUDITS;
     type Reply = AuditedOrders;
 }
 
@@ -453,6 +468,7 @@ pub struct OverdueOrder {
 
 impl Query for AuditDeadlines {
     const SUBJECT: &'static str = "shop.qry.orders.v1.audit_deadlines";
+    const ACCESS: Access = Access::AUDITS;
     type Reply = AuditedDeadlines;
 }
 
@@ -497,5 +513,6 @@ pub struct WrongAnswer {
 
 impl Query for AuditAnswers {
     const SUBJECT: &'static str = "shop.qry.orders.v1.audit_answers";
+    const ACCESS: Access = Access::AUDITS;
     type Reply = AuditedAnswers;
 }

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Command, Event, Money, OrderId, Query, audit::OrderSpan};
+use crate::{Access, Command, Event, Money, OrderId, Query, audit::OrderSpan};
 
 /// Where the payment of an order stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -145,6 +145,7 @@ pub struct StoredWebhook {
 
 impl Command for ReceiveWebhook {
     const SUBJECT: &'static str = "shop.cmd.payments.v1.receive_webhook";
+    const ACCESS: Access = Access::Anyone;
     type Reply = StoredWebhook;
 }
 
@@ -194,6 +195,7 @@ pub struct AttemptFacts {
 
 impl Query for AuditPayments {
     const SUBJECT: &'static str = "shop.qry.payments.v1.audit";
+    const ACCESS: Access = Access::AUDITS;
     type Reply = AuditedPayments;
 }
 
@@ -227,5 +229,6 @@ pub struct LedgerTotal {
 
 impl Query for AuditLedger {
     const SUBJECT: &'static str = "shop.qry.payments.v1.audit_ledger";
+    const ACCESS: Access = Access::AUDITS;
     type Reply = AuditedLedger;
 }

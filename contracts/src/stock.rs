@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use std::collections::BTreeMap;
 
-use crate::{Command, Event, OrderId, Quantity, Query, Sku, audit::OrderSpan};
+use crate::{Access, Command, Event, OrderId, Quantity, Query, Scope, Sku, audit::OrderSpan};
 
 /// The one location there is for now.
 pub const MAIN_LOCATION: &str = "main";
@@ -128,10 +128,11 @@ pub struct Level {
 
 impl Query for GetLevels {
     const SUBJECT: &'static str = "shop.qry.stock.v1.levels";
+    const ACCESS: Access = Access::Anyone;
     type Reply = Levels;
 }
 
-/// Corrects what is on hand of one SKU. Needs the scope `stock:write`.
+/// Corrects what is on hand of one SKU.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AdjustStock {
@@ -162,11 +163,12 @@ pub struct StockLevel {
 
 impl Command for AdjustStock {
     const SUBJECT: &'static str = "shop.cmd.stock.v1.adjust";
+    const ACCESS: Access = Access::Scope(Scope::StockWrite);
     type Reply = StockLevel;
 }
 
 /// What a feed says is on hand. Only the difference to what the last feed said is applied, so that
-/// what was sold in between stays sold and a feed can be repeated. Needs the scope `stock:write`.
+/// what was sold in between stays sold and a feed can be repeated.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ImportLevels {
@@ -194,10 +196,11 @@ pub struct ImportedLevels {
 
 impl Command for ImportLevels {
     const SUBJECT: &'static str = "shop.cmd.stock.v1.import_levels";
+    const ACCESS: Access = Access::Scope(Scope::StockWrite);
     type Reply = ImportedLevels;
 }
 
-/// The ledger of one SKU, newest first. Needs the scope `stock:write`.
+/// The ledger of one SKU, newest first.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListMovements {
@@ -261,6 +264,7 @@ impl MovementKind {
 
 impl Query for ListMovements {
     const SUBJECT: &'static str = "shop.qry.stock.v1.movements";
+    const ACCESS: Access = Access::Scope(Scope::StockWrite);
     type Reply = Movements;
 }
 
@@ -302,6 +306,7 @@ pub struct Counts {
 
 impl Query for AuditLevels {
     const SUBJECT: &'static str = "shop.qry.stock.v1.audit_levels";
+    const ACCESS: Access = Access::AUDITS;
     type Reply = AuditedLevels;
 }
 
@@ -329,5 +334,6 @@ pub struct ReservationFacts {
 
 impl Query for AuditReservations {
     const SUBJECT: &'static str = "shop.qry.stock.v1.audit_reservations";
+    const ACCESS: Access = Access::AUDITS;
     type Reply = AuditedReservations;
 }

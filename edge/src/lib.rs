@@ -30,6 +30,7 @@ use axum::http::Method;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use shopzen_chassis::{Asker, Bus, Process};
+use shopzen_contracts::Access;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -219,6 +220,30 @@ fn pages(routes: Routes) -> Routes {
         .page("/docs/problems/{code}", pages::problems::show)
         .page("/schemas/", pages::events::schemas)
         .page("/schemas/{file}", pages::events::schema)
+}
+
+/// What a route asks, and who may.
+#[derive(Clone, Debug)]
+pub struct RouteAccess {
+    pub method: Method,
+    /// With names in braces.
+    pub path: &'static str,
+    /// The command's or the query's subject; `<service>` stands in it for every worker.
+    pub asks: String,
+    pub access: Access,
+}
+
+/// Who may what over HTTP: all routes of the API, in the order of their table.
+pub fn accesses() -> Vec<RouteAccess> {
+    let operations = routes().operations.into_iter();
+    operations
+        .map(|(method, path, operation)| RouteAccess {
+            method,
+            path,
+            asks: operation.asks.subject(),
+            access: operation.access,
+        })
+        .collect()
 }
 
 /// How the edge is set up.

@@ -6,7 +6,8 @@ use axum::http::Method;
 use bytes::Bytes;
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
-use shopzen_contracts::{OrderId, Problem, Sku, Slug};
+use shopzen_chassis::{Builtin, By};
+use shopzen_contracts::{Access, Command, OrderId, Problem, Query, Sku, Slug};
 use uuid::Uuid;
 
 /// The document as it is served.
@@ -39,23 +40,73 @@ pub(crate) struct Operation {
     is_stream: bool,
     is_conditional: bool,
     creates: bool,
-    access: Access,
+    pub(crate) access: Access,
+    /// What is asked of workers on whose word it depends who may.
+    pub(crate) asks: Asks,
     /// Beside those that every call can be refused with.
     refusals: &'static [u16],
 }
 
+/// Where a route's request goes.
 #[derive(Clone, Copy, Debug)]
-enum Access {
-    /// Anybody. A token that is sent is checked all the same.
-    Public,
-    /// The owner of an order, by account or by token.
-    Owner,
-    Account,
-    Scope(&'static str),
+pub(crate) enum Asks {
+    /// A command's or a query's subject.
+    Message(&'static str),
+    /// Every worker.
+    Workers(Builtin),
+}
+
+impl Asks {
+    pub(crate) fn subject(self) -> String {
+        match self {
+            Self::Message(subject) => subject.to_owned(),
+            Self::Workers(builtin) => builtin.of_any(By::Staff),
+        }
+    }
 }
 
 impl Operation {
-    pub(crate) const fn new(id: &'static str, tag: &'static str, summary: &'static str) -> Self {
+    /// A route that asks a query. Who may is said beside its type, and nowhere else.
+    pub(crate) const fn query<Q: Query>(
+        id: &'static str,
+        tag: &'static str,
+        summary: &'static str,
+    ) -> Self {
+        Self::new(Asks::Message(Q::SUBJECT), Q::ACCESS, id, tag, summary)
+    }
+
+    /// A route that gives a command.
+    pub(crate) const fn command<C: Command>(
+        id: &'static str,
+        tag: &'static str,
+        summary: &'static str,
+    ) -> Self {
+        Self::new(Asks::Message(C::SUBJECT), C::ACCESS, id, tag, summary)
+    }
+
+    /// A route that asks every worker.
+    pub(crate) const fn of_workers(
+        builtin: Builtin,
+        id: &'static str,
+        tag: &'static str,
+        summary: &'static str,
+    ) -> Self {
+        Self::new(
+            Asks::Workers(builtin),
+            builtin.access(By::Staff),
+            id,
+            tag,
+            summary,
+        )
+    }
+
+    const fn new(
+        asks: Asks,
+        access: Access,
+        id: &'static str,
+        tag: &'static str,
+        summary: &'static str,
+    ) -> Self {
         Self {
             id,
             tag,
@@ -70,7 +121,8 @@ impl Operation {
             is_stream: false,
             is_conditional: false,
             creates: false,
-            access: Access::Public,
+            access,
+            asks,
             refusals: &[],
         }
     }
@@ -140,21 +192,6 @@ impl Operation {
     pub(crate) const fn creates(mut self) -> Self {
         self.answer_headers = &["ETag", "Idempotent-Replayed"];
         self.creates = true;
-        self
-    }
-
-    pub(crate) const fn for_owner(mut self) -> Self {
-        self.access = Access::Owner;
-        self
-    }
-
-    pub(crate) const fn for_account(mut self) -> Self {
-        self.access = Access::Account;
-        self
-    }
-
-    pub(crate) const fn for_scope(mut self, scope: &'static str) -> Self {
-        self.access = Access::Scope(scope);
         self
     }
 
@@ -323,6 +360,29 @@ fn document(operations: &[(Method, &'static str, Operation)]) -> Value {
     })
 }
 
+/// What who may not is refused with.
+const fn of_access(access: Access) -> &'static [u16] {
+    match access {
+        Access::Anyone | Access::Users(_) => &[],
+        Access::SignedIn | Access::Owner { .. } => &[401],
+        Access::GuestOr(_) | Access::Account(_) | Access::Scope(_) => &[401, 403],
+    }
+}
+
+/// The scopes that a token needs.
+fn needed(access: Access) -> Option<String> {
+    match access {
+        Access::Scope(scope) | Access::Account(scope) => {
+            Some(format!("Needs the scope `{scope}`."))
+        }
+        Access::GuestOr(scope) => Some(format!("A token that is sent needs the scope `{scope}`.")),
+        Access::Owner { account, staff } => Some(format!(
+            "A token of its account needs the scope `{account}`, one of staff `{staff}`."
+        )),
+        Access::Anyone | Access::SignedIn | Access::Users(_) => None,
+    }
+}
+
 fn headers() -> Value {
     let header =
         |description: &str| json!({ "description": description, "schema": { "type": "string" } });
@@ -371,9 +431,8 @@ impl Operation {
             "responses": self.responses(generator),
             "security": self.security(),
         });
-        if let Access::Scope(scope) = self.access {
-            operation["description"] =
-                format!("{} Needs the scope `{scope}`.", self.description).into();
+        if let Some(needed) = needed(self.access) {
+            operation["description"] = format!("{} {needed}", self.description).into();
         }
         if let Some(body) = self.body {
             operation["requestBody"] = json!({
@@ -386,10 +445,14 @@ impl Operation {
 
     fn security(self) -> Value {
         match self.access {
-            Access::Public => json!([]),
-            Access::Owner => json!([{ "accessToken": [] }, { "orderToken": [] }]),
+            // The empty one: a token may be sent, and need not.
+            Access::Anyone | Access::Users(_) => json!([]),
+            Access::GuestOr(_) => json!([{}, { "accessToken": [] }]),
+            Access::Owner { .. } => json!([{ "accessToken": [] }, { "orderToken": [] }]),
             // Only OAuth schemes may name scopes here (OpenAPI 3.1, Security Requirement Object).
-            Access::Account | Access::Scope(_) => json!([{ "accessToken": [] }]),
+            Access::SignedIn | Access::Account(_) | Access::Scope(_) => {
+                json!([{ "accessToken": [] }])
+            }
         }
     }
 
@@ -435,7 +498,13 @@ impl Operation {
         } else {
             &[]
         };
-        let mut statuses = [&COMMON_REFUSALS, body, self.refusals].concat();
+        let mut statuses = [
+            &COMMON_REFUSALS,
+            body,
+            of_access(self.access),
+            self.refusals,
+        ]
+        .concat();
         statuses.sort_unstable();
         for status in statuses {
             responses.insert(

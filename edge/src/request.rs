@@ -9,6 +9,8 @@ use axum::{
         header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, IF_MATCH},
         request::Parts,
     },
+    middleware::Next,
+    response::Response,
 };
 use bytes::Bytes;
 use serde::Serialize;
@@ -61,15 +63,6 @@ impl FromRequestParts<Arc<Edge>> for Caller {
 }
 
 impl Caller {
-    /// Refuses who sends no token before anything is looked at for them.
-    pub(crate) fn signed_in(&self) -> Result<(), Refusal> {
-        self.asking
-            .identity
-            .as_ref()
-            .map(|_| ())
-            .ok_or(Refusal::Unauthenticated)
-    }
-
     /// Asks a worker, and hands on its bytes.
     pub(crate) async fn query<Q: Query>(&self, query: &Q) -> Result<Bytes, Refusal> {
         let answered = self
@@ -133,6 +126,14 @@ pub(crate) fn only(
         .to_str()
         .map(|value| Some(value.trim()))
         .map_err(|_| refusal())
+}
+
+/// Refuses who sends no token, before anything else of the request is looked at.
+pub(crate) async fn need_token(request: Request, next: Next) -> Result<Response, Refusal> {
+    if access_token(request.headers())?.is_none() {
+        return Err(Refusal::Unauthenticated);
+    }
+    Ok(next.run(request).await)
 }
 
 fn access_token(headers: &HeaderMap) -> Result<Option<String>, Refusal> {

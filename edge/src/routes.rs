@@ -6,7 +6,7 @@ use axum::{
     Router,
     handler::Handler,
     http::{HeaderValue, Method, StatusCode, header::ALLOW},
-    middleware::from_fn_with_state,
+    middleware::{from_fn, from_fn_with_state},
     routing::{MethodFilter, MethodRouter, on, options},
 };
 use tower_http::compression::{
@@ -14,7 +14,9 @@ use tower_http::compression::{
     predicate::{NotForContentType, Predicate, SizeAbove},
 };
 
-use crate::{Edge, front, openapi::Operation, problem::Refusal};
+use shopzen_contracts::Access;
+
+use crate::{Edge, front, openapi::Operation, problem::Refusal, request::need_token};
 
 /// Smaller answers are not worth compressing.
 const COMPRESSED_BYTES_MIN: u64 = 1_024;
@@ -46,7 +48,7 @@ impl Routes {
         T: 'static,
     {
         self.operations.push((method.clone(), path, operation));
-        self.serve(method, path, handler)
+        self.serve(method, path, handler, operation.access)
     }
 
     /// A page or a file: for people, and no part of the API.
@@ -55,10 +57,10 @@ impl Routes {
         H: Handler<T, Arc<Edge>>,
         T: 'static,
     {
-        self.serve(Method::GET, path, handler)
+        self.serve(Method::GET, path, handler, Access::Anyone)
     }
 
-    fn serve<H, T>(mut self, method: Method, path: &'static str, handler: H) -> Self
+    fn serve<H, T>(mut self, method: Method, path: &'static str, handler: H, access: Access) -> Self
     where
         H: Handler<T, Arc<Edge>>,
         T: 'static,
@@ -74,6 +76,9 @@ impl Routes {
                 .quality(CompressionLevel::Fastest)
                 .compress_when(big);
             handlers = handlers.layer(compression);
+        }
+        if access.needs_token() {
+            handlers = handlers.layer(from_fn(need_token));
         }
         let served = self.paths.entry(path).or_default();
         served.handlers = std::mem::take(&mut served.handlers).merge(handlers);

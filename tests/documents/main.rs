@@ -4,4 +4,5 @@
 
 mod asyncapi;
 mod catalogue;
+mod rights;
 mod schemas;

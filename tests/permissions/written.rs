@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
-use shopzen_chassis::{Description, inbox_prefix, streams};
+use shopzen_chassis::{Builtin, By, Description, inbox_prefix, streams};
 use shopzen_contracts::{
-    Query, Service,
+    Access, Query, Service,
     audit::GetReport,
     auth::GetKeys,
     catalogue::{self, Kind},
@@ -256,4 +256,37 @@ fn names(source: &str, name: &str) -> bool {
         .filter(|line| !line.trim_start().starts_with("//"))
         .flat_map(|line| line.split(|c: char| !c.is_alphanumeric() && c != '_'))
         .any(|word| word == name)
+}
+
+/// A worker cannot see who of the broker's users asks it: that is what `Access::Users` leaves to the broker.
+#[test]
+fn what_is_for_named_users_is_asked_by_them_and_nobody_else() {
+    let messages = catalogue::messages().into_iter();
+    let mut rights: Vec<(String, Access)> = messages
+        .filter_map(|message| Some((message.subject.to_owned(), message.access?)))
+        .collect();
+    for (service, builtin) in Service::ALL
+        .into_iter()
+        .flat_map(|service| Builtin::ALL.map(|builtin| (service, builtin)))
+    {
+        if builtin.is_about_letters() {
+            for by in [By::Operator, By::Staff] {
+                rights.push((builtin.asked_by(service, by), builtin.access(by)));
+            }
+        } else {
+            rights.push((builtin.subject(service), builtin.access(By::Operator)));
+        }
+    }
+    for (subject, access) in rights {
+        let Access::Users(users) = access else {
+            continue;
+        };
+        let named: BTreeSet<&str> = users.iter().map(|user| user.name()).collect();
+        let asking: BTreeSet<&str> = Role::all()
+            .into_iter()
+            .filter(|role| role.asks().contains(&subject))
+            .map(Role::name)
+            .collect();
+        assert_eq!(asking, named, "{subject}: Role::asks, and ACCESS beside it");
+    }
 }

@@ -6,10 +6,16 @@ use shopzen_chassis::{Description, ping_of};
 use shopzen_contracts::{
     Command, Event, Notice, Query, Service,
     audit::GetReport,
-    auth::{GetKeys, IssueOperatorToken, IssueToken, ListSigningKeys, RotateSigningKeys},
+    auth::{
+        GetKeys, IssueOperatorToken, IssueToken, ListSigningKeys, RotateSigningKeys,
+        accounts::{
+            ChangeEmail, ChangeMe, ChangePassword, ConfirmEmail, EndSession, GetMe, ListSessions,
+            Register, RequestPasswordReset, ResetPassword, SignIn, SignOut, UseSession,
+        },
+    },
     catalog::{GetProduct, ImportProducts, ListCategories, ListProducts, Suggest, UpsertProduct},
     catalogue,
-    notify::{AuditMails, ListMails},
+    notify::{AuditMails, ListMails, SendLetter},
     orders::{
         AuditAnswers, AuditDeadlines, AuditOrders, CancelOrder, GetOrder, GetProgress, ListOrders,
         OrdersProgressed, PlaceOrder,
@@ -53,6 +59,7 @@ impl Role {
     pub fn asks(self) -> Vec<String> {
         match self {
             // Every worker verifies access tokens itself.
+            Self::Worker(Service::Auth) => owned(&[GetKeys::SUBJECT, SendLetter::SUBJECT]),
             Self::Worker(_) => vec![GetKeys::SUBJECT.to_owned()],
             Self::Edge => owned(&[
                 ListProducts::SUBJECT,
@@ -71,6 +78,19 @@ impl Role {
                 ListMovements::SUBJECT,
                 GetReport::SUBJECT,
                 GetKeys::SUBJECT,
+                Register::SUBJECT,
+                ConfirmEmail::SUBJECT,
+                RequestPasswordReset::SUBJECT,
+                ResetPassword::SUBJECT,
+                SignIn::SUBJECT,
+                SignOut::SUBJECT,
+                UseSession::SUBJECT,
+                GetMe::SUBJECT,
+                ChangeMe::SUBJECT,
+                ChangePassword::SUBJECT,
+                ChangeEmail::SUBJECT,
+                ListSessions::SUBJECT,
+                EndSession::SUBJECT,
             ])
             .into_iter()
             .chain(Service::ALL.into_iter().map(history))

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Command, Confidential, Query};
+use crate::{Access, Command, Confidential, Query, Scope, rights::User};
 
 /// It was understood; what comes of it comes by e-mail.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -31,6 +31,7 @@ pub struct Register {
 
 impl Command for Register {
     const SUBJECT: &'static str = "shop.cmd.auth.v1.register";
+    const ACCESS: Access = Access::Anyone;
     type Reply = Accepted;
 }
 
@@ -44,6 +45,7 @@ pub struct ConfirmEmail {
 
 impl Command for ConfirmEmail {
     const SUBJECT: &'static str = "shop.cmd.auth.v1.confirm_email";
+    const ACCESS: Access = Access::Anyone;
     type Reply = EmailConfirmed;
 }
 
@@ -62,6 +64,7 @@ pub struct RequestPasswordReset {
 
 impl Command for RequestPasswordReset {
     const SUBJECT: &'static str = "shop.cmd.auth.v1.request_password_reset";
+    const ACCESS: Access = Access::Anyone;
     type Reply = Accepted;
 }
 
@@ -77,6 +80,7 @@ pub struct ResetPassword {
 
 impl Command for ResetPassword {
     const SUBJECT: &'static str = "shop.cmd.auth.v1.reset_password";
+    const ACCESS: Access = Access::Anyone;
     type Reply = Done;
 }
 
@@ -95,6 +99,7 @@ pub struct SignIn {
 
 impl Command for SignIn {
     const SUBJECT: &'static str = "shop.cmd.auth.v1.sign_in";
+    const ACCESS: Access = Access::Users(&[User::Edge]);
     type Reply = SignInOutcome;
 }
 
@@ -124,6 +129,7 @@ pub struct SignOut {
 
 impl Command for SignOut {
     const SUBJECT: &'static str = "shop.cmd.auth.v1.sign_out";
+    const ACCESS: Access = Access::Users(&[User::Edge]);
     type Reply = Done;
 }
 
@@ -145,6 +151,7 @@ pub struct SessionInUse {
 
 impl Command for UseSession {
     const SUBJECT: &'static str = "shop.cmd.auth.v1.use_session";
+    const ACCESS: Access = Access::Users(&[User::Edge]);
     type Reply = SessionInUse;
 }
 
@@ -164,6 +171,7 @@ pub struct Account {
 
 impl Query for GetMe {
     const SUBJECT: &'static str = "shop.qry.auth.v1.me";
+    const ACCESS: Access = Access::Account(Scope::ProfileWrite);
     type Reply = Account;
 }
 
@@ -177,6 +185,7 @@ pub struct ChangeMe {
 
 impl Command for ChangeMe {
     const SUBJECT: &'static str = "shop.cmd.auth.v1.change_me";
+    const ACCESS: Access = Access::Account(Scope::ProfileWrite);
     type Reply = Account;
 }
 
@@ -191,6 +200,7 @@ pub struct ChangePassword {
 
 impl Command for ChangePassword {
     const SUBJECT: &'static str = "shop.cmd.auth.v1.change_password";
+    const ACCESS: Access = Access::Account(Scope::ProfileWrite);
     type Reply = PasswordOutcome;
 }
 
@@ -218,6 +228,7 @@ pub struct ChangeEmail {
 
 impl Command for ChangeEmail {
     const SUBJECT: &'static str = "shop.cmd.auth.v1.change_email";
+    const ACCESS: Access = Access::Account(Scope::ProfileWrite);
     type Reply = PasswordOutcome;
 }
 
@@ -248,6 +259,7 @@ pub struct Session {
 
 impl Query for ListSessions {
     const SUBJECT: &'static str = "shop.qry.auth.v1.sessions";
+    const ACCESS: Access = Access::Account(Scope::ProfileWrite);
     type Reply = Sessions;
 }
 
@@ -260,5 +272,6 @@ pub struct EndSession {
 
 impl Command for EndSession {
     const SUBJECT: &'static str = "shop.cmd.auth.v1.end_session";
+    const ACCESS: Access = Access::Account(Scope::ProfileWrite);
     type Reply = Done;
 }

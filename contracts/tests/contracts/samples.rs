@@ -1,5 +1,6 @@
 //! A sample of each message. Those of earlier versions stay, beside today's, and must still be read.
 
+mod accounts;
 mod audits;
 mod values;
 

@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use shopzen_chassis::{
-    Answered, DeadLetter, DecideLetter, Decided, GroupLetters, LETTERS_MAX, LetterAct,
+    Answered, Builtin, DeadLetter, DecideLetter, Decided, GroupLetters, LETTERS_MAX, LetterAct,
     LetterFilter, LetterGroup, LetterState, ListLetters, WholeLetter,
 };
 use shopzen_contracts::{FieldError, Problem, Service};
@@ -33,7 +33,6 @@ use crate::{
     request::{Caller, JsonBody, Named, encode},
 };
 
-const SCOPE: &str = "ops:write";
 /// Letters on a page, where nobody says how many.
 const LIMIT_DEFAULT: u32 = 24;
 /// Letters that one call decides, and how many of them in a second.
@@ -80,22 +79,26 @@ struct DecidedLetter {
     problem: Option<Problem>,
 }
 
-pub(crate) const LIST: Operation = Operation::new("listDeadLetters", "staff", "Dead letters")
-    .explains("Messages that could not be handled, and those that wait behind them. Oldest first.")
-    .takes(&[
-        WORKER,
-        STATE,
-        SUBJECT,
-        REASON,
-        ORDER,
-        SINCE,
-        Parameter::LIMIT,
-        Parameter::CURSOR,
-    ])
-    .answers::<DeadLetters>(200, "A page of letters.")
-    .is_list()
-    .for_scope(SCOPE)
-    .refuses(&[401, 403, 422]);
+pub(crate) const LIST: Operation = Operation::of_workers(
+    Builtin::DeadLetters,
+    "listDeadLetters",
+    "staff",
+    "Dead letters",
+)
+.explains("Messages that could not be handled, and those that wait behind them. Oldest first.")
+.takes(&[
+    WORKER,
+    STATE,
+    SUBJECT,
+    REASON,
+    ORDER,
+    SINCE,
+    Parameter::LIMIT,
+    Parameter::CURSOR,
+])
+.answers::<DeadLetters>(200, "A page of letters.")
+.is_list()
+.refuses(&[422]);
 
 pub(crate) async fn list(
     caller: Caller,
@@ -103,7 +106,6 @@ pub(crate) async fn list(
     RawQuery(query): RawQuery,
     mut params: Params,
 ) -> Result<Response, Refusal> {
-    caller.signed_in()?;
     let (services, filter) = meant(&mut params);
     let limit = params.limit().unwrap_or(LIMIT_DEFAULT);
     if !(1..=LETTERS_MAX).contains(&limit) {
@@ -138,7 +140,8 @@ fn invalid_cursor() -> Refusal {
     Refusal::Worker(Box::new(problem))
 }
 
-pub(crate) const GROUPS: Operation = Operation::new(
+pub(crate) const GROUPS: Operation = Operation::of_workers(
+    Builtin::DeadLetterGroups,
     "groupDeadLetters",
     "staff",
     "Dead letters by worker, reason and hour",
@@ -146,11 +149,9 @@ pub(crate) const GROUPS: Operation = Operation::new(
 .explains("The newest first, at most 200 of each worker.")
 .takes(&[WORKER, STATE, SUBJECT, REASON, ORDER, SINCE])
 .answers::<DeadLetterGroups>(200, "How many of each.")
-.for_scope(SCOPE)
-.refuses(&[401, 403, 422]);
+.refuses(&[422]);
 
 pub(crate) async fn groups(caller: Caller, mut params: Params) -> Result<Response, Refusal> {
-    caller.signed_in()?;
     let (services, filter) = meant(&mut params);
     params.finish()?;
     let asked = GroupLetters { filter };
@@ -187,19 +188,22 @@ fn meant(params: &mut Params) -> (Vec<Service>, LetterFilter) {
     (services, filter)
 }
 
-pub(crate) const GET: Operation = Operation::new("getDeadLetter", "staff", "One dead letter")
-    .explains("With its message, what waits behind it, and what was done to it.")
-    .answers::<WholeLetter>(200, "The letter.")
-    .is_resource()
-    .for_scope(SCOPE)
-    .refuses(&[401, 403, 404]);
+pub(crate) const GET: Operation = Operation::of_workers(
+    Builtin::DeadLetter,
+    "getDeadLetter",
+    "staff",
+    "One dead letter",
+)
+.explains("With its message, what waits behind it, and what was done to it.")
+.answers::<WholeLetter>(200, "The letter.")
+.is_resource()
+.refuses(&[404]);
 
 pub(crate) async fn get(
     caller: Caller,
     Named(id): Named<Uuid>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    caller.signed_in()?;
     let (_, letter) = find(&caller, id).await?;
     let body = encode(&letter);
     let tag = Tag::of(&body);
@@ -214,16 +218,20 @@ async fn find(caller: &Caller, id: Uuid) -> Result<(Service, WholeLetter), Refus
 
 const ONE: &[Parameter] = &[Parameter::IDEMPOTENCY_KEY];
 
-pub(crate) const EDIT: Operation =
-    Operation::new("editDeadLetter", "staff", "Replace a letter's message")
-        .explains("It must be readable as its event. The first message is kept beside it.")
-        .takes(ONE)
-        .reads_as(edit_body)
-        .answers::<Decided>(200, "The letter waits to be replayed with it.")
-        .for_scope(SCOPE)
-        .refuses(&[401, 403, 404, 409, 422]);
+pub(crate) const EDIT: Operation = Operation::of_workers(
+    Builtin::EditDeadLetter,
+    "editDeadLetter",
+    "staff",
+    "Replace a letter's message",
+)
+.explains("It must be readable as its event. The first message is kept beside it.")
+.takes(ONE)
+.reads_as(edit_body)
+.answers::<Decided>(200, "The letter waits to be replayed with it.")
+.refuses(&[404, 409, 422]);
 
-pub(crate) const REPLAY: Operation = Operation::new(
+pub(crate) const REPLAY: Operation = Operation::of_workers(
+    Builtin::ReplayDeadLetter,
     "replayDeadLetter",
     "staff",
     "Handle a letter as if it came today",
@@ -234,16 +242,19 @@ pub(crate) const REPLAY: Operation = Operation::new(
 .takes(ONE)
 .reads_as(decide_body)
 .answers::<Decided>(200, "What came of it.")
-.for_scope(SCOPE)
-.refuses(&[401, 403, 404, 409, 422]);
+.refuses(&[404, 409, 422]);
 
-pub(crate) const DROP: Operation = Operation::new("dropDeadLetter", "staff", "Give a letter up")
-    .explains("What waits behind it follows in sequence.")
-    .takes(ONE)
-    .reads_as(decide_body)
-    .answers::<Decided>(200, "It is dropped.")
-    .for_scope(SCOPE)
-    .refuses(&[401, 403, 404, 409, 422]);
+pub(crate) const DROP: Operation = Operation::of_workers(
+    Builtin::DropDeadLetter,
+    "dropDeadLetter",
+    "staff",
+    "Give a letter up",
+)
+.explains("What waits behind it follows in sequence.")
+.takes(ONE)
+.reads_as(decide_body)
+.answers::<Decided>(200, "It is dropped.")
+.refuses(&[404, 409, 422]);
 
 pub(crate) async fn edit(
     caller: Caller,
@@ -275,7 +286,6 @@ async fn decide(
     id: Uuid,
     body: JsonBody,
 ) -> Result<Response, Refusal> {
-    caller.signed_in()?;
     let asked = with_id(body.into_object()?, id)?;
     let (service, _) = find(&caller, id).await?;
     let answered = tell(&mut caller, service, act, asked).await?;
@@ -311,7 +321,8 @@ async fn tell(
         .map_err(|error| Refusal::of(error, retry_safe))
 }
 
-pub(crate) const REPLAY_MANY: Operation = Operation::new(
+pub(crate) const REPLAY_MANY: Operation = Operation::of_workers(
+    Builtin::ReplayDeadLetter,
     "replayDeadLetters",
     "staff",
     "Handle letters as if they came today",
@@ -320,17 +331,19 @@ pub(crate) const REPLAY_MANY: Operation = Operation::new(
 .takes(ONE)
 .reads_as(decide_many_body)
 .answers::<DecidedLetters>(200, "What came of each.")
-.for_scope(SCOPE)
-.refuses(&[401, 403, 422]);
+.refuses(&[422]);
 
-pub(crate) const DROP_MANY: Operation =
-    Operation::new("dropDeadLetters", "staff", "Give letters up")
-        .explains("Up to 50, one after the other, 20 a second.")
-        .takes(ONE)
-        .reads_as(decide_many_body)
-        .answers::<DecidedLetters>(200, "What came of each.")
-        .for_scope(SCOPE)
-        .refuses(&[401, 403, 422]);
+pub(crate) const DROP_MANY: Operation = Operation::of_workers(
+    Builtin::DropDeadLetter,
+    "dropDeadLetters",
+    "staff",
+    "Give letters up",
+)
+.explains("Up to 50, one after the other, 20 a second.")
+.takes(ONE)
+.reads_as(decide_many_body)
+.answers::<DecidedLetters>(200, "What came of each.")
+.refuses(&[422]);
 
 pub(crate) async fn replay_many(caller: Caller, body: JsonBody) -> Result<Response, Refusal> {
     decide_many(caller, LetterAct::Replay, body).await
@@ -341,7 +354,6 @@ pub(crate) async fn drop_many(caller: Caller, body: JsonBody) -> Result<Response
 }
 
 async fn decide_many(caller: Caller, act: LetterAct, body: JsonBody) -> Result<Response, Refusal> {
-    caller.signed_in()?;
     let mut asked = body.into_object()?;
     let ids = take_ids(&mut asked)?;
     let retry_safe = caller.asking.idempotency_key.is_some();

@@ -22,13 +22,12 @@ use crate::{
 };
 
 pub(crate) const ADJUST: Operation =
-    Operation::new("adjustStock", "staff", "Correct what is on hand")
+    Operation::command::<AdjustStock>("adjustStock", "staff", "Correct what is on hand")
         .explains("`delta` is added at `location`; `reason` is kept in the ledger.")
         .takes(&[Parameter::IDEMPOTENCY_KEY])
         .reads_as(adjustment)
         .answers::<StockLevel>(200, "What there is now.")
-        .for_scope("stock:write")
-        .refuses(&[401, 403, 409, 422]);
+        .refuses(&[409, 422]);
 
 pub(crate) async fn adjust(
     mut caller: Caller,
@@ -70,13 +69,11 @@ fn adjustment(generator: &mut SchemaGenerator) -> Schema {
 }
 
 pub(crate) const MOVEMENTS: Operation =
-    Operation::new("listMovements", "staff", "The ledger of one SKU")
+    Operation::query::<ListMovements>("listMovements", "staff", "The ledger of one SKU")
         .explains("Newest first.")
         .takes(&[Parameter::LIMIT, Parameter::CURSOR])
         .answers::<Movements>(200, "A page of movements.")
-        .is_list()
-        .for_scope("stock:write")
-        .refuses(&[401, 403]);
+        .is_list();
 
 pub(crate) async fn movements(
     caller: Caller,

@@ -12,7 +12,7 @@ use crate::{
 };
 
 pub(crate) const CATEGORIES: Operation =
-    Operation::new("listCategories", "catalogue", "The category tree")
+    Operation::query::<ListCategories>("listCategories", "catalogue", "The category tree")
         .explains("With the number of products in and below each category.")
         .answers::<Categories>(200, "The whole tree.")
         .is_resource();
@@ -32,11 +32,12 @@ pub(crate) async fn categories(
     ))
 }
 
-pub(crate) const SUGGEST: Operation = Operation::new("suggest", "catalogue", "Completions")
-    .explains("Up to ten things a shopper may be about to type.")
-    .takes(&[Parameter::query::<String>("q", "What has been typed so far.").required()])
-    .answers::<Suggestions>(200, "The likeliest first.")
-    .refuses(&[422]);
+pub(crate) const SUGGEST: Operation =
+    Operation::query::<Suggest>("suggest", "catalogue", "Completions")
+        .explains("Up to ten things a shopper may be about to type.")
+        .takes(&[Parameter::query::<String>("q", "What has been typed so far.").required()])
+        .answers::<Suggestions>(200, "The likeliest first.")
+        .refuses(&[422]);
 
 pub(crate) async fn suggest(
     caller: Caller,

@@ -11,7 +11,7 @@ use crate::{
     request::Caller,
 };
 
-pub(crate) const GET: Operation = Operation::new("getKeys", "identity", "The public keys")
+pub(crate) const GET: Operation = Operation::query::<GetKeys>("getKeys", "identity", "The public keys")
     .explains(
         "What access tokens are signed with (RFC 7517). A key is here ten minutes before it signs, and until what it \
          has signed has expired; so a copy may be kept for five.",

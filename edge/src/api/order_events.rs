@@ -23,19 +23,25 @@ use crate::{
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-pub(crate) const WATCH: Operation = Operation::new("watchOrder", "orders", "An order's progress")
-    .explains(
-        "Server-sent events named `order`, one for each thing that happened; `id` is its number, and \
+pub(crate) const WATCH: Operation = Operation::query::<GetProgress>(
+    "watchOrder",
+    "orders",
+    "An order's progress",
+)
+.explains(
+    "Server-sent events named `order`, one for each thing that happened; `id` is its number, and \
          `Last-Event-ID` goes on after it. Ends with `event: done` when the checkout is over.",
-    )
-    .takes(&[
-        Parameter::ORDER_TOKEN,
-        Parameter::ORDER_TOKEN_IN_LINK,
-        Parameter::header("Last-Event-ID", "The number of the last event that was seen."),
-    ])
-    .streams::<OrderProgress>("Each `data` is such an object.")
-    .for_owner()
-    .refuses(&[401, 404]);
+)
+.takes(&[
+    Parameter::ORDER_TOKEN,
+    Parameter::ORDER_TOKEN_IN_LINK,
+    Parameter::header(
+        "Last-Event-ID",
+        "The number of the last event that was seen.",
+    ),
+])
+.streams::<OrderProgress>("Each `data` is such an object.")
+.refuses(&[404]);
 
 pub(crate) async fn watch(
     caller: Caller,

@@ -37,25 +37,29 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-pub(crate) const PLACE: Operation = Operation::new("placeOrder", "orders", "Place an order")
-    .explains(
-        "Once it is accepted the order is durable. With `Prefer: wait=N` the answer is held until \
+pub(crate) const PLACE: Operation = Operation::command::<PlaceOrder>(
+    "placeOrder",
+    "orders",
+    "Place an order",
+)
+.explains(
+    "Once it is accepted the order is durable. With `Prefer: wait=N` the answer is held until \
          the order is confirmed, rejected, cancelled or waits for the shopper, or N seconds have \
          passed. A declined card or a sold-out line is an order that ended, not an HTTP error.",
-    )
-    .takes(&[
-        Parameter::IDEMPOTENCY_KEY.required(),
-        Parameter::header(
-            "Prefer",
-            "`wait=N`: hold the answer for up to N seconds, at most 10.",
-        ),
-    ])
-    .reads::<PlaceOrder>()
-    .answers::<AcceptedOrder>(
-        202,
-        "The order, and once the token with which a guest sees it.",
-    )
-    .refuses(&[409, 422]);
+)
+.takes(&[
+    Parameter::IDEMPOTENCY_KEY.required(),
+    Parameter::header(
+        "Prefer",
+        "`wait=N`: hold the answer for up to N seconds, at most 10.",
+    ),
+])
+.reads::<PlaceOrder>()
+.answers::<AcceptedOrder>(
+    202,
+    "The order, and once the token with which a guest sees it.",
+)
+.refuses(&[409, 422]);
 
 pub(crate) async fn place(
     mut caller: Caller,
@@ -177,13 +181,12 @@ fn wait_preferred(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds).min(WAIT_MAX))
 }
 
-pub(crate) const GET: Operation = Operation::new("getOrder", "orders", "One order")
+pub(crate) const GET: Operation = Operation::query::<GetOrder>("getOrder", "orders", "One order")
     .explains("For its owner: who is signed in, or who has the order's token.")
     .takes(&[Parameter::ORDER_TOKEN, Parameter::ORDER_TOKEN_IN_LINK])
     .answers::<Order>(200, "The order.")
     .is_resource()
-    .for_owner()
-    .refuses(&[401, 404]);
+    .refuses(&[404]);
 
 pub(crate) async fn get(
     caller: Caller,
@@ -199,13 +202,12 @@ pub(crate) async fn get(
     ))
 }
 
-pub(crate) const LIST: Operation = Operation::new("listOrders", "orders", "The caller's orders")
-    .explains("Newest first.")
-    .takes(&[Parameter::LIMIT, Parameter::CURSOR])
-    .answers::<OrderPage>(200, "A page of orders.")
-    .is_list()
-    .for_account()
-    .refuses(&[401]);
+pub(crate) const LIST: Operation =
+    Operation::query::<ListOrders>("listOrders", "orders", "The caller's orders")
+        .explains("Newest first.")
+        .takes(&[Parameter::LIMIT, Parameter::CURSOR])
+        .answers::<OrderPage>(200, "A page of orders.")
+        .is_list();
 
 pub(crate) async fn list(
     caller: Caller,
@@ -219,12 +221,14 @@ pub(crate) async fn list(
     answer::page(uri.path(), query.as_deref(), Cache::Private, body)
 }
 
-pub(crate) const CANCEL: Operation = Operation::new("cancelOrder", "orders", "Cancel an order")
-    .explains("Its owner may as long as it is not shipped; money goes back and stock is released.")
-    .takes(&[Parameter::ORDER_TOKEN, Parameter::IDEMPOTENCY_KEY])
-    .answers::<Order>(200, "The order, cancelled.")
-    .for_owner()
-    .refuses(&[401, 404, 409]);
+pub(crate) const CANCEL: Operation =
+    Operation::command::<CancelOrder>("cancelOrder", "orders", "Cancel an order")
+        .explains(
+            "Its owner may as long as it is not shipped; money goes back and stock is released.",
+        )
+        .takes(&[Parameter::ORDER_TOKEN, Parameter::IDEMPOTENCY_KEY])
+        .answers::<Order>(200, "The order, cancelled.")
+        .refuses(&[404, 409]);
 
 pub(crate) async fn cancel(
     mut caller: Caller,

@@ -20,33 +20,34 @@ use crate::{
     request::{Caller, Named},
 };
 
-pub(crate) const LIST: Operation = Operation::new("listProducts", "catalogue", "Products")
-    .explains("The products that match every filter. Prices are in minor units, tax included.")
-    .takes(&[
-        Parameter::query::<String>("q", "Words to search for."),
-        Parameter::query::<String>(
-            "category",
-            "A category's slug; its descendants are included.",
-        ),
-        Parameter::query::<String>("brand", "A brand's name."),
-        Parameter::query::<i64>("min_price", "In minor units."),
-        Parameter::query::<i64>("max_price", "In minor units."),
-        Parameter::query::<bool>(
-            "in_stock",
-            "Only what can be bought now, or only what cannot.",
-        ),
-        Parameter::family(
-            "options",
-            "Only products with such a variant: `option.color=red`.",
-            options,
-        ),
-        Parameter::query::<Sort>("sort", "The order; `relevance` where it is absent."),
-        Parameter::query::<bool>("facets", "Whether to count the values of the filters."),
-        Parameter::LIMIT,
-        Parameter::CURSOR,
-    ])
-    .answers::<ProductPage>(200, "A page of products.")
-    .is_list();
+pub(crate) const LIST: Operation =
+    Operation::query::<ListProducts>("listProducts", "catalogue", "Products")
+        .explains("The products that match every filter. Prices are in minor units, tax included.")
+        .takes(&[
+            Parameter::query::<String>("q", "Words to search for."),
+            Parameter::query::<String>(
+                "category",
+                "A category's slug; its descendants are included.",
+            ),
+            Parameter::query::<String>("brand", "A brand's name."),
+            Parameter::query::<i64>("min_price", "In minor units."),
+            Parameter::query::<i64>("max_price", "In minor units."),
+            Parameter::query::<bool>(
+                "in_stock",
+                "Only what can be bought now, or only what cannot.",
+            ),
+            Parameter::family(
+                "options",
+                "Only products with such a variant: `option.color=red`.",
+                options,
+            ),
+            Parameter::query::<Sort>("sort", "The order; `relevance` where it is absent."),
+            Parameter::query::<bool>("facets", "Whether to count the values of the filters."),
+            Parameter::LIMIT,
+            Parameter::CURSOR,
+        ])
+        .answers::<ProductPage>(200, "A page of products.")
+        .is_list();
 
 fn options(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
@@ -86,11 +87,12 @@ fn filter(mut params: Params) -> Result<ListProducts, Refusal> {
     Ok(filter)
 }
 
-pub(crate) const GET: Operation = Operation::new("getProduct", "catalogue", "One product")
-    .explains("By id or slug, with its variants, prices and availability.")
-    .answers::<Product>(200, "The product.")
-    .is_resource()
-    .refuses(&[404]);
+pub(crate) const GET: Operation =
+    Operation::query::<GetProduct>("getProduct", "catalogue", "One product")
+        .explains("By id or slug, with its variants, prices and availability.")
+        .answers::<Product>(200, "The product.")
+        .is_resource()
+        .refuses(&[404]);
 
 pub(crate) async fn get(
     caller: Caller,

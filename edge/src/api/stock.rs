@@ -14,11 +14,12 @@ use crate::{
     request::Caller,
 };
 
-pub(crate) const GET: Operation = Operation::new("getStock", "stock", "Availability")
-    .explains("Straight from the stock worker. SKUs that nobody has counted are 0.")
-    .takes(&[Parameter::query::<Vec<Sku>>("sku", "1 to 100 SKUs: `sku=A&sku=B`.").required()])
-    .answers::<Levels>(200, "One item for each SKU.")
-    .refuses(&[422]);
+pub(crate) const GET: Operation =
+    Operation::query::<GetLevels>("getStock", "stock", "Availability")
+        .explains("Straight from the stock worker. SKUs that nobody has counted are 0.")
+        .takes(&[Parameter::query::<Vec<Sku>>("sku", "1 to 100 SKUs: `sku=A&sku=B`.").required()])
+        .answers::<Levels>(200, "One item for each SKU.")
+        .refuses(&[422]);
 
 pub(crate) async fn get(caller: Caller, params: Params) -> Result<Response, Refusal> {
     let skus = skus(params, GetLevels::SKUS_MAX)?;

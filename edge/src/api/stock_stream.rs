@@ -32,7 +32,7 @@ pub(crate) struct StockEvent {
 }
 
 pub(crate) const WATCH: Operation =
-    Operation::new("watchStock", "stock", "Availability as it changes")
+    Operation::query::<GetLevels>("watchStock", "stock", "Availability as it changes")
         .explains(
             "Server-sent events named `stock`: first one for each SKU, then one for each change. \
              A comment is sent every 15 s. After an interruption the present is sent again.",

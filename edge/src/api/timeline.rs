@@ -5,7 +5,10 @@ use futures::future::join_all;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
-use shopzen_contracts::{OrderId, Service, orders::TimelineEntry};
+use shopzen_contracts::{
+    OrderId, Service,
+    orders::{GetOrder, TimelineEntry},
+};
 use uuid::Uuid;
 
 use crate::{
@@ -47,12 +50,12 @@ struct Step {
     attempt: i32,
 }
 
-pub(crate) const GET: Operation = Operation::new("getTimeline", "orders", "An order's timeline")
-    .explains("Every event of this order in order: time, service, event, cause, attempt.")
-    .takes(&[Parameter::ORDER_TOKEN, Parameter::ORDER_TOKEN_IN_LINK])
-    .answers::<Timeline>(200, "The events.")
-    .for_owner()
-    .refuses(&[401, 404]);
+pub(crate) const GET: Operation =
+    Operation::query::<GetOrder>("getTimeline", "orders", "An order's timeline")
+        .explains("Every event of this order in order: time, service, event, cause, attempt.")
+        .takes(&[Parameter::ORDER_TOKEN, Parameter::ORDER_TOKEN_IN_LINK])
+        .answers::<Timeline>(200, "The events.")
+        .refuses(&[404]);
 
 pub(crate) async fn get(caller: Caller, Named(id): Named<Uuid>) -> Result<Response, Refusal> {
     orders::check_access(&caller, OrderId(id)).await?;

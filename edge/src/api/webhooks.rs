@@ -21,7 +21,7 @@ const ID: &str = "webhook-id";
 const TIMESTAMP: &str = "webhook-timestamp";
 const SIGNATURE: &str = "webhook-signature";
 
-pub(crate) const RECEIVE: Operation = Operation::new(
+pub(crate) const RECEIVE: Operation = Operation::command::<ReceiveWebhook>(
     "receivePaymentWebhook",
     "webhooks",
     "Tell the shop that something has happened at a payment gateway",

@@ -165,7 +165,7 @@ pub async fn watch(config: &Config, bus: Bus, process: &Process) -> Result<(), W
     let sources = Sources::new(Asker::new(bus.clone()), config)?;
     let report = || lock(&standing).report(sources.has_books());
     let (answered, (), ()) = tokio::join!(
-        respond::<GetReport>(&bus, CHECK, GetReport::SCOPE, report, &process.shutdown),
+        respond::<GetReport>(&bus, CHECK, report, &process.shutdown),
         reconcile::nightly(&sources, config.audit.own.reconcile_at, &process.shutdown),
         look(Auditor::new(sources.clone()), &standing, process),
     );

@@ -1,39 +1,32 @@
 //! What must be there before the first request.
 
 use shopzen_chassis::{Cx, Failure};
-use shopzen_contracts::Confidential;
+use shopzen_contracts::{Confidential, Role};
 
 use crate::{
     Auth,
     store::{self, NewAccount},
 };
 
-/// All that staff may do.
-pub(crate) const STAFF_SCOPES: [&str; 4] =
-    ["catalog:write", "ops:write", "orders:write", "stock:write"];
-
-/// What a shopper may do.
-pub(crate) const SHOPPER_SCOPES: [&str; 2] = ["orders:place", "orders:read"];
-
-/// Address, name, password and scopes.
-const DEMO_ACCOUNTS: [(&str, &str, &str, &[&str]); 2] = [
+/// Address, name, password and role.
+const DEMO_ACCOUNTS: [(&str, &str, &str, Role); 2] = [
     (
         "shopper@demo.test",
         "Demo Shopper",
         "demo-shopper",
-        &SHOPPER_SCOPES,
+        Role::Shopper,
     ),
-    ("staff@demo.test", "Demo Staff", "demo-staff", &STAFF_SCOPES),
+    ("staff@demo.test", "Demo Staff", "demo-staff", Role::Owner),
 ];
 
 /// Makes the demo accounts, or gives them the scopes that they have by now.
 pub(crate) async fn demo_accounts(cx: &mut Cx, auth: &Auth) -> Result<bool, Failure> {
     if auth.demo_accounts {
-        let accounts = DEMO_ACCOUNTS.map(|(email, name, _, scopes)| NewAccount {
+        let accounts = DEMO_ACCOUNTS.map(|(email, name, _, role)| NewAccount {
             id: cx.new_id(),
             email,
             name,
-            scopes,
+            scopes: role.scopes().iter().map(|scope| scope.name()).collect(),
         });
         store::save_demo_accounts(cx.db(), &accounts).await?;
         for (id, email) in store::accounts::find_demo_accounts_without_password(cx.db()).await? {

@@ -22,7 +22,7 @@ pub(crate) struct NewAccount<'a> {
     pub(crate) id: Uuid,
     pub(crate) email: &'a str,
     pub(crate) name: &'a str,
-    pub(crate) scopes: &'a [&'a str],
+    pub(crate) scopes: Vec<&'a str>,
 }
 
 /// A key as it is kept.
@@ -210,7 +210,7 @@ pub(crate) async fn save_demo_accounts(
         .bind(account.id)
         .bind(account.email)
         .bind(account.name)
-        .bind(account.scopes)
+        .bind(&account.scopes)
         .execute(&mut *db)
         .await?;
     }

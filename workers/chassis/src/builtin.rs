@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use async_nats::service::endpoint::Endpoint;
 use serde::Serialize;
-use shopzen_contracts::{Problem, Service, header};
+use shopzen_contracts::{Access, Scope, Service, header, rights::User};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -28,7 +28,7 @@ use crate::{
 
 /// One of the endpoints that every worker has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Builtin {
+pub enum Builtin {
     History,
     Published,
     Handled,
@@ -45,10 +45,10 @@ pub(crate) enum Builtin {
 
 /// Who asks about dead letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum By {
+pub enum By {
     /// Who holds the operator's password; their name is what their machine says.
     Operator,
-    /// Who holds an access token with [`SCOPE`].
+    /// Who holds an access token that allows it.
     Staff,
 }
 
@@ -62,8 +62,6 @@ impl From<LetterAct> for Builtin {
     }
 }
 
-/// What staff need to look after dead letters.
-const SCOPE: &str = "ops:write";
 /// Characters of an operator's name.
 const OPERATOR_LENGTH_MAX: usize = 64;
 
@@ -85,7 +83,7 @@ impl By {
 }
 
 impl Builtin {
-    pub(crate) const ALL: [Self; 12] = [
+    pub const ALL: [Self; 12] = [
         Self::History,
         Self::Published,
         Self::Handled,
@@ -117,7 +115,22 @@ impl Builtin {
         }
     }
 
-    const fn is_about_letters(self) -> bool {
+    /// Who may ask. Who asks about dead letters says as whom.
+    pub const fn access(self, by: By) -> Access {
+        if self.is_about_letters() {
+            match by {
+                By::Operator => Access::OPERATOR,
+                By::Staff => Access::Scope(Scope::OpsWrite),
+            }
+        } else if matches!(self, Self::History) {
+            Access::Users(&[User::Edge, User::Audit, User::Operator])
+        } else {
+            Access::AUDITS
+        }
+    }
+
+    /// Whether who asks has to say as whom, at the end of the subject.
+    pub const fn is_about_letters(self) -> bool {
         matches!(
             self,
             Self::DeadLetters
@@ -130,7 +143,11 @@ impl Builtin {
     }
 
     /// Where it is listened to.
-    pub(crate) fn subject(self, service: Service) -> String {
+    pub fn subject(self, service: Service) -> String {
+        self.pattern(service.name())
+    }
+
+    fn pattern(self, service: &str) -> String {
         let kind = match self {
             Self::History
             | Self::DeadLetters
@@ -146,11 +163,16 @@ impl Builtin {
             | Self::Republish => "cmd",
         };
         let by = if self.is_about_letters() { ".*" } else { "" };
-        format!("shop.{kind}.{}.v1.{}{by}", service.name(), self.verb())
+        format!("shop.{kind}.{service}.v1.{}{by}", self.verb())
+    }
+
+    /// Where somebody asks it of any worker, `<service>` for the worker's name.
+    pub fn of_any(self, by: By) -> String {
+        self.pattern("<service>").replace('*', by.token())
     }
 
     /// Where somebody asks about dead letters.
-    pub(crate) fn asked_by(self, service: Service, by: By) -> String {
+    pub fn asked_by(self, service: Service, by: By) -> String {
         self.subject(service).replace('*', by.token())
     }
 }
@@ -178,12 +200,16 @@ pub(crate) async fn answer_one(
     by: By,
     asked: &Asked,
 ) -> Reply {
+    let trace = asked.trace();
+    let caller = match asked.admit(builtin.access(by), verifier).await {
+        Ok(caller) => caller,
+        Err(problem) => return Reply::refusal(problem, &trace),
+    };
     let answered = if builtin.is_about_letters() {
-        about_letters(builtin, engine, verifier, by, asked).await
+        about_letters(builtin, engine, &caller, by, asked).await
     } else {
         about_events(builtin, engine, asked).await
     };
-    let trace = asked.trace();
     match answered {
         Ok(reply) => reply,
         Err(Refused::Problem(problem)) => Reply::refusal(*problem, &trace),
@@ -232,11 +258,10 @@ async fn about_events(builtin: Builtin, engine: &Engine, asked: &Asked) -> Resul
 async fn about_letters(
     builtin: Builtin,
     engine: &Engine,
-    verifier: &Verifier,
+    caller: &Caller,
     by: By,
     asked: &Asked,
 ) -> Result<Reply, Refused> {
-    let (caller, who) = authenticate(verifier, by, asked).await?;
     let (pool, payload, worker) = (&engine.pool, &asked.payload, engine.service.name());
     let act = match builtin {
         Builtin::DeadLetters => {
@@ -265,9 +290,10 @@ async fn about_letters(
     let subject = builtin.asked_by(engine.service, by);
     let repeat = asked
         .header(header::IDEMPOTENCY_KEY)
-        .map(|key| Key::new(&subject, &caller, key, payload))
+        .map(|key| Key::new(&subject, caller, key, payload))
         .transpose()?;
     let repeat = repeat.as_ref();
+    let who = named(caller, by, asked);
     let done = dead_letters::decide(engine, act, &decision, &who, repeat, StopAt::Never).await?;
     let mut reply = json(&done.decided)?;
     if done.is_repeat {
@@ -276,12 +302,8 @@ async fn about_letters(
     Ok(reply)
 }
 
-/// Who asks, and what they are called in the record of what they do.
-async fn authenticate(
-    verifier: &Verifier,
-    by: By,
-    asked: &Asked,
-) -> Result<(Caller, String), Problem> {
+/// What who asks is called in the record of what they do.
+fn named(caller: &Caller, by: By, asked: &Asked) -> String {
     match by {
         By::Operator => {
             let name = asked.header(header::OPERATOR).unwrap_or_default();
@@ -290,14 +312,9 @@ async fn authenticate(
                 .filter(char::is_ascii_graphic)
                 .take(OPERATOR_LENGTH_MAX)
                 .collect();
-            Ok((Caller::Anonymous, format!("operator:{name}")))
+            format!("operator:{name}")
         }
-        By::Staff => {
-            let caller = verifier.verify(asked.header(header::IDENTITY)).await?;
-            caller.require(SCOPE)?;
-            let account = caller.account_id().unwrap_or_default();
-            Ok((caller, format!("account:{account}")))
-        }
+        By::Staff => format!("account:{}", caller.account_id().unwrap_or_default()),
     }
 }
 

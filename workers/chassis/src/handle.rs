@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
-use shopzen_contracts::{Event, Notice, Problem, auth::Claims};
+use shopzen_contracts::{Event, Notice, Problem, Scope, auth::Claims};
 use sqlx::{
     AssertSqlSafe, Executor, PgConnection, PgPool, Postgres, pool::PoolConnection, postgres::PgRow,
 };
@@ -300,32 +300,26 @@ pub enum Caller {
 }
 
 impl Caller {
-    pub fn account_id(&self) -> Option<Uuid> {
+    /// What the access token says. None where there is none.
+    pub fn claims(&self) -> Option<&Claims> {
         match self {
             Self::Anonymous => None,
-            Self::Verified(claims) => Some(claims.sub),
+            Self::Verified(claims) => Some(claims),
         }
+    }
+
+    pub fn account_id(&self) -> Option<Uuid> {
+        self.claims().map(|claims| claims.sub)
     }
 
     /// The session that the caller's token comes from.
     pub fn session_id(&self) -> Option<Uuid> {
-        match self {
-            Self::Anonymous => None,
-            Self::Verified(claims) => claims.sid,
-        }
+        self.claims().and_then(|claims| claims.sid)
     }
 
-    pub fn has_scope(&self, scope: &str) -> bool {
-        matches!(self, Self::Verified(claims) if claims.has_scope(scope))
-    }
-
-    /// 401 for who did not say who they are, 403 for who may not.
-    pub fn require(&self, scope: &str) -> Result<(), Problem> {
-        match self {
-            Self::Anonymous => Err(Problem::unauthenticated("send an access token")),
-            Self::Verified(claims) if claims.has_scope(scope) => Ok(()),
-            Self::Verified(_) => Err(Problem::forbidden(scope)),
-        }
+    /// For deciding whose something is. Who may ask at all was decided before, by the message's `ACCESS`.
+    pub fn has_scope(&self, scope: Scope) -> bool {
+        self.claims().is_some_and(|claims| claims.has_scope(scope))
     }
 }
 

@@ -359,10 +359,15 @@ impl Harness {
     }
 
     /// Sends any bytes as a request.
-    pub async fn ask_bytes(&self, subject: &str, body: &[u8]) -> Result<Bytes, Problem> {
+    pub async fn ask_bytes(
+        &self,
+        subject: &str,
+        body: &[u8],
+        asking: &Asking,
+    ) -> Result<Bytes, Problem> {
         let asked = Asked {
             payload: Bytes::copy_from_slice(body),
-            ..Asked::default()
+            ..asked_of(&(), asking)
         };
         let reply = self.ask(subject, asked, StopAt::Never).await;
         match reply.headers.get(header::SERVICE_ERROR) {

@@ -50,6 +50,7 @@ pub mod trace;
 
 pub use ask::{Answered, AskError, Asker, Asking, ping_of};
 pub use builder::WorkerBuilder;
+pub use builtin::{Builtin, By};
 pub use bus::{Bus, ConnectError, NatsLogin, inbox_prefix};
 pub use database::{DatabaseConfig, Horizon, migrate, read_whole_tables};
 pub use dead_letters::{

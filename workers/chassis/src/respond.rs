@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_nats::service::{Service, ServiceExt, endpoint::Endpoint};
-use shopzen_contracts::{Problem, Query, header};
+use shopzen_contracts::{Problem, Query};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -39,7 +39,7 @@ pub(crate) fn verb_of(subject: &str) -> &str {
     subject.rsplit('.').next().unwrap_or(subject)
 }
 
-/// Answers a query of `name`'s until shutdown, to those whose access token has this scope.
+/// Answers a query of `name`'s until shutdown, to those who may ask it.
 ///
 /// # Errors
 ///
@@ -47,7 +47,6 @@ pub(crate) fn verb_of(subject: &str) -> &str {
 pub async fn respond<Q: Query>(
     bus: &Bus,
     name: &'static str,
-    scope: &str,
     answer: impl Fn() -> Result<Q::Reply, Problem>,
     shutdown: &CancellationToken,
 ) -> Result<(), StartError> {
@@ -56,7 +55,7 @@ pub async fn respond<Q: Query>(
     let verifier = Arc::new(Verifier::new(bus.client.clone()));
     let answering = async {
         while let Some((request, asked)) = answer::next_asked(&mut requests, shutdown).await {
-            let reply = match permitted::<Q>(&verifier, scope, &asked).await {
+            let reply = match permitted::<Q>(&verifier, &asked).await {
                 Ok(()) => answer(),
                 Err(problem) => Err(problem),
             };
@@ -76,12 +75,7 @@ pub async fn respond<Q: Query>(
     Ok(())
 }
 
-async fn permitted<Q: Query>(
-    verifier: &Verifier,
-    scope: &str,
-    asked: &Asked,
-) -> Result<(), Problem> {
-    let caller = verifier.verify(asked.header(header::IDENTITY)).await?;
-    caller.require(scope)?;
+async fn permitted<Q: Query>(verifier: &Verifier, asked: &Asked) -> Result<(), Problem> {
+    asked.admit(Q::ACCESS, verifier).await?;
     decode_request::<Q>(&asked.payload).map(|_| ())
 }

@@ -14,7 +14,7 @@ use shopzen_chassis::{
     LetterAct, LetterState, ListLetters, NatsLogin, Process, Received, Request, Secret, Worker,
     clock, jiff_sqlx, streams,
 };
-use shopzen_contracts::{Command, Event, Service};
+use shopzen_contracts::{Access, Command, Event, Service};
 use shopzen_test_servers::{Nats, servers};
 use sqlx::{
     PgPool,
@@ -41,6 +41,7 @@ struct Emitted {
 
 impl Command for Emit {
     const SUBJECT: &'static str = "shop.cmd.notify.v1.emit";
+    const ACCESS: Access = Access::Anyone;
     type Reply = Emitted;
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use shopzen_chassis::{Answers, Cx, Failure, Request};
 use shopzen_contracts::{
-    OrderId, Problem,
+    Command, OrderId, Problem,
     orders::{AcceptedOrder, CancelOrder, EndReason, Order, OrderPlaced, OrderStatus, PlaceOrder},
 };
 
@@ -95,7 +95,7 @@ async fn cancel_one(
     request: &Request<CancelOrder>,
 ) -> Result<Result<Order, Problem>, Failure> {
     let id = request.body.id;
-    let Some((before, viewer)) = load_for(cx.db(), id, request).await? else {
+    let Some((before, viewer)) = load_for(cx.db(), id, CancelOrder::ACCESS, request).await? else {
         return Ok(Err(Problem::not_found("order")));
     };
     let (input, reason) = match viewer {
@@ -104,7 +104,7 @@ async fn cancel_one(
     };
     let happening = Happening::new(id, input).because_of(&request.cause);
     advance(cx, config, &[happening]).await?;
-    let order = load_for(cx.db(), id, request)
+    let order = load_for(cx.db(), id, CancelOrder::ACCESS, request)
         .await?
         .map_or(before, |(order, _)| order);
     // Asked twice, it is cancelled all the same.

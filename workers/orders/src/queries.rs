@@ -2,7 +2,7 @@
 
 use shopzen_chassis::{Failure, Refused, Request};
 use shopzen_contracts::{
-    FieldError, OrderId, Problem,
+    Access, FieldError, OrderId, Problem, Query,
     orders::{
         AuditAnswers, AuditDeadlines, AuditOrders, AuditedAnswers, AuditedDeadlines, AuditedOrders,
         GetOrder, GetProgress, ListOrders, Order, OrderPage, ProgressLog,
@@ -27,21 +27,26 @@ pub(crate) enum Viewer {
     Staff,
 }
 
-/// The order, if the caller may see it. Not there and not yours are the same.
+/// The order, if the caller may have it by the `ACCESS` of what they ask. Not there and not yours are the same.
 pub(crate) async fn load_for<T>(
     db: &mut PgConnection,
     id: OrderId,
+    access: Access,
     request: &Request<T>,
 ) -> Result<Option<(Order, Viewer)>, Failure> {
     let Some(owned) = store::find_order(db, id).await? else {
         return Ok(None);
     };
-    Ok(viewer_of(&owned, request).map(|viewer| (owned.order, viewer)))
+    Ok(viewer_of(&owned, access, request).map(|viewer| (owned.order, viewer)))
 }
 
-fn viewer_of<T>(owned: &Owned, request: &Request<T>) -> Option<Viewer> {
-    let account = request.caller.account_id();
-    let is_account = account.is_some() && account == owned.account_id;
+fn viewer_of<T>(owned: &Owned, access: Access, request: &Request<T>) -> Option<Viewer> {
+    let Access::Owner { account, staff } = access else {
+        return None;
+    };
+    let account_id = request.caller.account_id();
+    let is_account =
+        account_id.is_some() && account_id == owned.account_id && request.caller.has_scope(account);
     // Hashes of 128 random bits: how long the comparison takes tells nothing about the secret.
     let has_token = request
         .order_token
@@ -50,10 +55,7 @@ fn viewer_of<T>(owned: &Owned, request: &Request<T>) -> Option<Viewer> {
     if is_account || has_token {
         return Some(Viewer::Owner);
     }
-    request
-        .caller
-        .has_scope("orders:write")
-        .then_some(Viewer::Staff)
+    request.caller.has_scope(staff).then_some(Viewer::Staff)
 }
 
 pub(crate) async fn get(
@@ -62,7 +64,7 @@ pub(crate) async fn get(
     request: &Request<GetOrder>,
 ) -> Result<Order, Refused> {
     let mut connection = db.acquire().await?;
-    match load_for(&mut connection, request.body.id, request).await? {
+    match load_for(&mut connection, request.body.id, GetOrder::ACCESS, request).await? {
         Some((order, _)) => Ok(order),
         None => Err(Problem::not_found("order").into()),
     }
@@ -75,7 +77,10 @@ pub(crate) async fn progress(
 ) -> Result<ProgressLog, Refused> {
     let GetProgress { id, after } = request.body;
     let mut connection = db.acquire().await?;
-    if load_for(&mut connection, id, request).await?.is_none() {
+    if load_for(&mut connection, id, GetProgress::ACCESS, request)
+        .await?
+        .is_none()
+    {
         return Err(Problem::not_found("order").into());
     }
     Ok(ProgressLog {

@@ -424,7 +424,7 @@ async fn the_shopper_cancels_once_and_others_see_nothing() {
 async fn an_account_sees_its_own_orders() {
     let shop = shop().await;
     let ada = Asking {
-        identity: Some(shop.token(Uuid::from_u128(1), "")),
+        identity: Some(shop.token(Uuid::from_u128(1), "orders:place orders:read")),
         ..Asking::default()
     };
     for number in 0..3 {

@@ -53,7 +53,6 @@ pub(crate) async fn movements(
     _: &Stock,
     request: &Request<ListMovements>,
 ) -> Result<Movements, Refused> {
-    request.caller.require("stock:write")?;
     let ListMovements { sku, limit, cursor } = &request.body;
     let limit = limit.unwrap_or(PAGE_DEFAULT);
     if !(1..=PAGE_MAX).contains(&limit) {

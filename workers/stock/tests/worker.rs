@@ -422,7 +422,7 @@ async fn only_staff_counts() {
     ];
     for (subject, body) in bodies {
         let problem = harness
-            .ask_bytes(subject, body.as_bytes())
+            .ask_bytes(subject, body.as_bytes(), &Asking::default())
             .await
             .unwrap_err();
         assert_eq!(problem.status, 401, "{subject}");

@@ -36,7 +36,7 @@ use shopzen_contracts::{
 };
 use uuid::Uuid;
 
-use super::{Samples, audits};
+use super::{Samples, accounts, audits};
 
 pub(super) fn samples() -> Samples {
     let mut samples = Samples::default();
@@ -46,6 +46,7 @@ pub(super) fn samples() -> Samples {
     stock(&mut samples);
     payments(&mut samples);
     notify(&mut samples);
+    accounts::add(&mut samples);
     audits::add(&mut samples);
     samples
 }
@@ -362,7 +363,7 @@ fn notify(samples: &mut Samples) {
         },
         &Mails {
             items: vec![Mail {
-                order_id: order_id(),
+                order_id: Some(order_id()),
                 kind: MailKind::OrderConfirmed,
                 recipient: "ada@example.com".to_owned(),
                 subject: "Your order is confirmed".to_owned(),
@@ -379,7 +380,7 @@ fn notify(samples: &mut Samples) {
 }
 
 /// A `UUIDv7` of the morning the samples were written, told apart by its end.
-fn id(number: u64) -> Uuid {
+pub(super) fn id(number: u64) -> Uuid {
     Uuid::from_u64_pair(0x019a_ab00_0000_7000, 0x8000_0000_0000_0000 | number)
 }
 

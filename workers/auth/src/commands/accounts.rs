@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use shopzen_chassis::{Answers, Caller, Cx, Failure, Request};
 use shopzen_contracts::{
-    Confidential, FieldError, Problem,
+    Confidential, FieldError, Problem, Role,
     auth::accounts::{
         Accepted, Account, ChangeEmail, ChangeMe, ChangePassword, ConfirmEmail, Done,
         EmailConfirmed, PasswordOutcome, Register, RequestPasswordReset, ResetPassword,
@@ -23,7 +23,7 @@ use super::{
 use crate::{
     Auth,
     letters::{self, LINK_LIFETIME, NewLetter},
-    passwords, seed,
+    passwords,
     store::{
         self,
         accounts::{Credentials, Registration},
@@ -200,10 +200,9 @@ async fn make_account(
     let Some(registration) = registration else {
         return Ok(Err(no_good()));
     };
+    let scopes: Vec<&str> = Role::Shopper.scopes().iter().map(|it| it.name()).collect();
     let id = cx.new_id();
-    let is_new =
-        store::accounts::insert_registered(cx.db(), id, &registration, &seed::SHOPPER_SCOPES)
-            .await?;
+    let is_new = store::accounts::insert_registered(cx.db(), id, &registration, &scopes).await?;
     store::letters::save_used(cx.db(), letter_id).await?;
     if is_new {
         tracing::info!(account_id = %id, "an account was made");

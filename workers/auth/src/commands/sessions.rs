@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use shopzen_chassis::{Answers, Cx, Failure, Request};
 use shopzen_contracts::{
-    Confidential, Problem,
+    Confidential, Problem, Role,
     auth::accounts::{
         Account, Done, EndSession, SessionInUse, SignIn, SignInOutcome, SignOut, UseSession,
     },
@@ -12,7 +12,7 @@ use shopzen_contracts::{
 
 use super::{accounts::account_of, normalised};
 use crate::{
-    Auth, grants, secrets, seed,
+    Auth, grants, secrets,
     store::{self, accounts::Credentials, sessions::NewSession},
     token::{PAGES_CLIENT_ID, Subject},
 };
@@ -117,10 +117,15 @@ async fn begin(cx: &mut Cx, auth: &Auth, attempt: &SignIn) -> Result<SignInOutco
     Ok(SignInOutcome::SignedIn { session })
 }
 
+/// Whether somebody may do more than shop.
 fn is_staff(scopes: &[String]) -> bool {
-    scopes
-        .iter()
-        .any(|scope| !seed::SHOPPER_SCOPES.contains(&scope.as_str()))
+    let is_shoppers = |name: &str| {
+        Role::Shopper
+            .scopes()
+            .iter()
+            .any(|scope| scope.name() == name)
+    };
+    !scopes.iter().all(|scope| is_shoppers(scope))
 }
 
 /// What a browser calls itself, as one short line.

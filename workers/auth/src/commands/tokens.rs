@@ -2,13 +2,13 @@
 
 use shopzen_chassis::{Answers, Cx, Failure, Request};
 use shopzen_contracts::{
-    Problem,
+    Problem, Role, Scope,
     auth::{IssueOperatorToken, IssueToken, IssuedToken, OPERATOR},
 };
 
 use super::normalised;
 use crate::{
-    Auth, grants, seed, store,
+    Auth, grants, store,
     token::{Account, Subject},
 };
 
@@ -51,7 +51,7 @@ pub(crate) async fn issue_operator_token(
 ) -> Answers<IssuedToken> {
     let operator = Account {
         id: OPERATOR,
-        scopes: seed::STAFF_SCOPES.map(str::to_owned).into(),
+        scopes: Role::Owner.scopes().iter().map(Scope::to_string).collect(),
     };
     let mut answers = Vec::with_capacity(requests.len());
     for _ in requests {

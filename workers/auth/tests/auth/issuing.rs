@@ -22,7 +22,8 @@ async fn the_demo_accounts_get_tokens_with_their_scopes() {
     let token = issue(&harness, " STAFF@demo.test ").await.unwrap();
     assert_eq!(
         token.scope,
-        "catalog:write ops:write orders:write stock:write"
+        "orders:place orders:read orders:write catalog:write stock:write pricing:write accounts:write \
+         partners:write ops:write"
     );
 }
 
@@ -40,7 +41,8 @@ async fn operators_need_no_account_of_staff() {
         .unwrap();
     assert_eq!(
         issued.scope,
-        "catalog:write ops:write orders:write stock:write"
+        "orders:place orders:read orders:write catalog:write stock:write pricing:write accounts:write \
+         partners:write ops:write"
     );
     let claims = issued.access_token.split('.').nth(1).unwrap();
     let claims = BASE64URL_NOPAD.decode(claims.as_bytes()).unwrap();
@@ -85,7 +87,7 @@ async fn nobody_else_gets_one() {
         b"\xff",
     ] {
         let problem = harness
-            .ask_bytes(IssueToken::SUBJECT, body)
+            .ask_bytes(IssueToken::SUBJECT, body, &Asking::default())
             .await
             .unwrap_err();
         assert!(matches!(problem.status, 400 | 422), "{problem:?}");
@@ -183,7 +185,7 @@ async fn the_keys_that_are_given_out_are_public() {
         (&"EC".into(), &"P-256".into(), &"ES256".into())
     );
     let problem = harness
-        .ask_bytes(GetKeys::SUBJECT, b"{\"all\": true}")
+        .ask_bytes(GetKeys::SUBJECT, b"{\"all\": true}", &Asking::default())
         .await
         .unwrap_err();
     assert_eq!(problem.status, 422);

@@ -153,7 +153,7 @@ async fn hostile_questions_are_refused() {
         (ListCategories::SUBJECT, "null".to_owned(), 422),
     ] {
         let problem = harness
-            .ask_bytes(subject, body.as_bytes())
+            .ask_bytes(subject, body.as_bytes(), &Asking::default())
             .await
             .unwrap_err();
         assert_eq!(
@@ -164,7 +164,7 @@ async fn hostile_questions_are_refused() {
         );
     }
     let problem = harness
-        .ask_bytes(Suggest::SUBJECT, b"{\"q\": \"\xff\"}")
+        .ask_bytes(Suggest::SUBJECT, b"{\"q\": \"\xff\"}", &Asking::default())
         .await
         .unwrap_err();
     assert_eq!(problem.status, 400);

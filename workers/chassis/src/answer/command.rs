@@ -72,7 +72,7 @@ where
     }
 
     async fn read(&self, asked: &Asked, verifier: &Verifier) -> Result<Waiting<C>, Problem> {
-        let request = asked.read::<C>(verifier).await?;
+        let request = asked.read::<C>(C::ACCESS, verifier).await?;
         let key = asked
             .header(header::IDEMPOTENCY_KEY)
             .map(|key| Key::new(C::SUBJECT, &request.caller, key, &asked.payload))

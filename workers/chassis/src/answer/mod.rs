@@ -12,14 +12,14 @@ use async_nats::{HeaderMap, service};
 use bytes::Bytes;
 use futures::{StreamExt, future::BoxFuture};
 use jiff::Timestamp;
-use shopzen_contracts::{Problem, header};
+use shopzen_contracts::{Access, Problem, header};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Failure, Request, clock,
     engine::{Engine, StopAt},
     failure,
-    handle::Cause,
+    handle::{Caller, Cause},
     identity::Verifier,
     message::{decode_request, header_of},
     trace::TraceParent,
@@ -78,12 +78,26 @@ impl Asked {
             .is_some_and(|deadline| clock::now() > deadline)
     }
 
+    /// Lets in who may ask. Nothing is answered that has not passed here: neither what a handler answers nor what the
+    /// chassis does.
+    pub(crate) async fn admit(
+        &self,
+        access: Access,
+        verifier: &Verifier,
+    ) -> Result<Caller, Problem> {
+        let caller = verifier.verify(self.header(header::IDENTITY)).await?;
+        access.check(caller.claims())?;
+        Ok(caller)
+    }
+
     /// Believes it, or says why not.
     async fn read<T: serde::de::DeserializeOwned>(
         &self,
+        access: Access,
         verifier: &Verifier,
     ) -> Result<Request<T>, Problem> {
-        let caller = verifier.verify(self.header(header::IDENTITY)).await?;
+        // First who asks: whoever may not learns nothing about what they sent.
+        let caller = self.admit(access, verifier).await?;
         Ok(Request {
             body: decode_request(&self.payload)?,
             caller,

@@ -41,7 +41,7 @@ where
 
     async fn answer_one(&self, engine: &Engine, verifier: &Verifier, asked: Asked) -> Reply {
         let trace = asked.trace();
-        let request = match asked.read::<Q>(verifier).await {
+        let request = match asked.read::<Q>(Q::ACCESS, verifier).await {
             Ok(request) => request,
             Err(problem) => return Reply::refusal(problem, &trace),
         };

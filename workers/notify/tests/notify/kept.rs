@@ -146,7 +146,7 @@ async fn a_list_is_limited_and_newest_first() {
         .unwrap()
         .items;
     let found: Vec<_> = mails.iter().map(|mail| mail.order_id).collect();
-    assert_eq!(found, [ids[2], ids[1]]);
+    assert_eq!(found, [Some(ids[2]), Some(ids[1])]);
 
     for bad in [0, 101, u32::MAX] {
         let query = ListMails {
@@ -167,7 +167,7 @@ async fn a_list_is_limited_and_newest_first() {
         b"\xff",
     ] {
         let problem = harness
-            .ask_bytes(ListMails::SUBJECT, bad)
+            .ask_bytes(ListMails::SUBJECT, bad, &Asking::default())
             .await
             .unwrap_err();
         assert!(matches!(problem.status, 400 | 422), "{problem:?}");

@@ -173,7 +173,10 @@ async fn what_the_gateway_did_not_sign_just_now_is_refused_and_leaves_nothing() 
         );
     }
     assert_eq!(stored(&shop).await, 0);
-    let nonsense = shop.harness.ask_bytes(ReceiveWebhook::SUBJECT, b"{}").await;
+    let nonsense = shop
+        .harness
+        .ask_bytes(ReceiveWebhook::SUBJECT, b"{}", &Asking::default())
+        .await;
     assert_eq!(nonsense.unwrap_err().status, 422);
 }
 
