@@ -91,9 +91,21 @@ pub(crate) const CODES: &[Code] = &[
     ),
     code(
         403,
+        "cross_site_form",
+        "The form was not on a page of this shop, or not on one made for this session.",
+        "Open the page again and send it from there.",
+    ),
+    code(
+        403,
         "forbidden",
         "You are signed in, and may not do this.",
         "The detail names the scope that is needed.",
+    ),
+    code(
+        403,
+        "password_wrong",
+        "The password that came along is not the account's.",
+        "Check it. After several failures the next attempt has to wait.",
     ),
     code(
         404,
@@ -205,6 +217,18 @@ pub(crate) const CODES: &[Code] = &[
     ),
     code(
         422,
+        "letter_unwritable",
+        "A letter that the auth worker asked for is none, or lacks its link.",
+        "This is a mistake of ours.",
+    ),
+    code(
+        422,
+        "link_invalid",
+        "The link from an e-mail is not ours, is too old, or was used already.",
+        "Ask for a new one.",
+    ),
+    code(
+        422,
         "total_too_large",
         "The total of the order is larger than an amount can be.",
         "Order less at once.",
@@ -220,6 +244,12 @@ pub(crate) const CODES: &[Code] = &[
         "rate_limited",
         "Too many requests came from your address.",
         "Wait as long as Retry-After says; the RateLimit header shows what is left.",
+    ),
+    code(
+        429,
+        "too_many_attempts",
+        "Too many attempts to be let in, or to have a letter sent, came from this address or for this account.",
+        "Wait as long as Retry-After says.",
     ),
     code(
         429,

@@ -7,6 +7,7 @@
 mod answer;
 mod api;
 mod codes;
+mod form;
 mod front;
 mod hub;
 mod limits;
@@ -17,6 +18,7 @@ mod problem;
 mod request;
 mod routes;
 mod server;
+mod session;
 mod sse;
 mod stock_feed;
 mod wire;
@@ -37,12 +39,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use limits::Limits;
 
 use api::{
-    admin_audit, admin_dead_letters, admin_products, admin_stock, catalogue, keys, order_events,
-    orders, products, stock, stock_stream, timeline, webhooks,
+    accounts, admin_audit, admin_dead_letters, admin_products, admin_stock, catalogue, keys, me,
+    order_events, orders, products, stock, stock_stream, timeline, webhooks,
 };
 use hub::Hub;
 use limits::Limiter;
 use routes::Routes;
+use session::Sessions;
 use stock_feed::StockFeed;
 
 /// The largest request body.
@@ -53,12 +56,13 @@ const HEADER_BYTES_MAX: usize = 32 * 1024;
 const GET: Method = Method::GET;
 const POST: Method = Method::POST;
 const PUT: Method = Method::PUT;
+const PATCH: Method = Method::PATCH;
+const DELETE: Method = Method::DELETE;
 
 /// What is served where.
 fn routes() -> Routes {
-    pages(for_gateways(for_staff(for_clients(for_shoppers(
-        Routes::default(),
-    )))))
+    let api = for_accounts(for_clients(for_shoppers(Routes::default())));
+    pages_of_accounts(pages(for_gateways(for_staff(api))))
 }
 
 fn for_shoppers(routes: Routes) -> Routes {
@@ -109,6 +113,45 @@ fn for_shoppers(routes: Routes) -> Routes {
             "/api/v1/orders/{id}/cancel",
             orders::cancel,
             orders::CANCEL,
+        )
+}
+
+fn for_accounts(routes: Routes) -> Routes {
+    routes
+        .api(
+            POST,
+            "/api/v1/accounts",
+            accounts::register,
+            accounts::REGISTER,
+        )
+        .api(
+            POST,
+            "/api/v1/accounts/confirm-email",
+            accounts::confirm,
+            accounts::CONFIRM,
+        )
+        .api(
+            POST,
+            "/api/v1/accounts/request-password-reset",
+            accounts::request_reset,
+            accounts::REQUEST_RESET,
+        )
+        .api(
+            POST,
+            "/api/v1/accounts/reset-password",
+            accounts::reset,
+            accounts::RESET,
+        )
+        .api(GET, "/api/v1/me", me::get, me::GET)
+        .api(PATCH, "/api/v1/me", me::change, me::CHANGE)
+        .api(PUT, "/api/v1/me/password", me::password, me::PASSWORD)
+        .api(PUT, "/api/v1/me/email", me::email, me::EMAIL)
+        .api(GET, "/api/v1/me/sessions", me::sessions, me::SESSIONS)
+        .api(
+            DELETE,
+            "/api/v1/me/sessions/{session_id}",
+            me::end_session,
+            me::END_SESSION,
         )
 }
 
@@ -222,6 +265,25 @@ fn pages(routes: Routes) -> Routes {
         .page("/schemas/{file}", pages::events::schema)
 }
 
+fn pages_of_accounts(routes: Routes) -> Routes {
+    use pages::account::{own, password, sign_in, sign_up};
+    routes
+        .page("/sign-in", sign_in::show)
+        .form("/sign-in", sign_in::send)
+        .form("/sign-out", sign_in::sign_out)
+        .page("/sign-up", sign_up::show)
+        .form("/sign-up", sign_up::send)
+        .page("/confirm-email", sign_up::ask_to_confirm)
+        .form("/confirm-email", sign_up::confirm)
+        .page("/reset-password", password::show)
+        .form("/reset-password", password::send)
+        .page("/new-password", password::ask_for_new)
+        .form("/new-password", password::set_new)
+        .page("/account", own::show)
+        .form("/account/password", own::change_password)
+        .form("/account/sessions/{session_id}/end", own::end_session)
+}
+
 /// What a route asks, and who may.
 #[derive(Clone, Debug)]
 pub struct RouteAccess {
@@ -281,6 +343,7 @@ struct Edge {
     /// `None` where everybody may ask as much as they like.
     limits: Option<Limiter>,
     trusted_proxies: Vec<IpAddr>,
+    sessions: Sessions,
     is_https: bool,
     shutdown: CancellationToken,
 }
@@ -293,6 +356,7 @@ impl Edge {
             stock: StockFeed::default(),
             limits: Limiter::new(&config.limits),
             trusted_proxies: config.trusted_proxies,
+            sessions: Sessions::default(),
             is_https: config.public_url.starts_with("https://"),
             shutdown: process.shutdown.clone(),
         }

@@ -32,6 +32,11 @@ pub struct Limits {
     pub requests_burst: NonZeroU32,
     /// Event streams that one address may have open.
     pub streams_max: u32,
+    /// Attempts a minute to register, to sign in, to have a password set or a token issued, that one address may make for
+    /// as long as it likes.
+    pub attempts_per_min: NonZeroU32,
+    /// Attempts that it may make at once after a pause.
+    pub attempts_burst: NonZeroU32,
 }
 
 impl Default for Limits {
@@ -41,6 +46,8 @@ impl Default for Limits {
             requests_per_s: NonZeroU32::new(200).expect("it is not zero"),
             requests_burst: NonZeroU32::new(2_000).expect("it is not zero"),
             streams_max: 100,
+            attempts_per_min: NonZeroU32::new(10).expect("it is not zero"),
+            attempts_burst: NonZeroU32::new(20).expect("it is not zero"),
         }
     }
 }
@@ -65,6 +72,7 @@ pub(crate) struct Limiter {
 #[derive(Debug)]
 struct Bucket {
     requests: Gcra,
+    attempts: DefaultDirectRateLimiter,
     streams: Arc<AtomicU32>,
 }
 
@@ -96,9 +104,12 @@ impl Limiter {
             return None;
         }
         let quota = Quota::per_second(limits.requests_per_s).allow_burst(limits.requests_burst);
+        let attempts =
+            Quota::per_minute(limits.attempts_per_min).allow_burst(limits.attempts_burst);
         let bucket = || Bucket {
             requests: DefaultDirectRateLimiter::direct(quota)
                 .with_middleware::<StateInformationMiddleware>(),
+            attempts: DefaultDirectRateLimiter::direct(attempts),
             streams: Arc::default(),
         };
         let seconds = limits
@@ -114,6 +125,12 @@ impl Limiter {
             streams_max: limits.streams_max,
             policy: policy.parse().expect("ASCII is a header value"),
         })
+    }
+
+    /// How long an address has to wait before it may try again to be let in. None where it may now.
+    pub(crate) fn attempt(&self, address: IpAddr) -> Option<Duration> {
+        let refused = self.bucket(address).attempts.check().err()?;
+        Some(refused.wait_time_from(self.clock.now()))
     }
 
     pub(crate) fn judge(&self, address: IpAddr) -> Verdict {
@@ -173,6 +190,8 @@ mod tests {
             requests_per_s: number(requests_per_s),
             requests_burst: number(requests_burst),
             streams_max,
+            attempts_per_min: number(1),
+            attempts_burst: number(2),
         })
         .unwrap()
     }
@@ -238,6 +257,19 @@ mod tests {
         assert!(limiter.stream(here).is_none());
         drop(first);
         assert!(limiter.stream(here).is_some());
+    }
+
+    #[test]
+    fn attempts_have_a_limit_of_their_own() {
+        let limiter = limiter(100, 100, 1);
+        let here = address("192.0.2.1");
+        assert_eq!(limiter.attempt(here), None);
+        assert_eq!(limiter.attempt(here), None);
+        let wait = limiter.attempt(here).unwrap();
+        assert!(
+            wait > Duration::from_secs(50) && wait <= Duration::from_mins(1),
+            "{wait:?}"
+        );
     }
 
     #[test]

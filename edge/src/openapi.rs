@@ -160,6 +160,14 @@ impl Operation {
         self
     }
 
+    /// The answer is 202: something will come of it, elsewhere.
+    pub(crate) const fn accepts<T: JsonSchema>(mut self, description: &'static str) -> Self {
+        self.status = "202";
+        self.answer = Some(schema_of::<T>);
+        self.answer_description = description;
+        self
+    }
+
     /// The answer has no body.
     pub(crate) const fn answers_nothing(mut self, description: &'static str) -> Self {
         self.status = "204";
@@ -292,7 +300,7 @@ fn idempotency_key(_: &mut SchemaGenerator) -> Schema {
 }
 
 /// What the names in braces stand for.
-const PATH_PARAMETERS: [(&str, SchemaOf, &str); 6] = [
+const PATH_PARAMETERS: [(&str, SchemaOf, &str); 7] = [
     (
         "gateway",
         schema_of::<String>,
@@ -301,6 +309,7 @@ const PATH_PARAMETERS: [(&str, SchemaOf, &str); 6] = [
     ("id", schema_of::<OrderId>, "The order's id."),
     ("letter_id", schema_of::<Uuid>, "The dead letter's id."),
     ("id_or_slug", schema_of::<Slug>, "The product's id or slug."),
+    ("session_id", schema_of::<Uuid>, "The session's id."),
     ("slug", schema_of::<Slug>, "The product's slug."),
     ("sku", schema_of::<Sku>, "The SKU."),
 ];
@@ -339,6 +348,7 @@ fn document(operations: &[(Method, &'static str, Operation)]) -> Value {
             { "name": "stock", "description": "How many of what can be bought." },
             { "name": "orders", "description": "Buying." },
             { "name": "identity", "description": "Who is who." },
+            { "name": "accounts", "description": "Having an account." },
             { "name": "staff", "description": "For who has the scopes." },
             { "name": "webhooks", "description": "For payment gateways." },
         ],

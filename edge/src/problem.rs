@@ -60,6 +60,11 @@ pub(crate) enum Refusal {
     IfMatchRequired,
     IfMatchStale,
     RateLimited(Duration),
+    /// To be let in, or to have a letter written.
+    TooManyAttempts(Duration),
+    /// A form that does not come from one of our pages.
+    CrossSite,
+    NotForm,
     TooManyStreams,
     /// Nothing has happened.
     WorkerAway,
@@ -91,9 +96,13 @@ impl Refusal {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::RateLimited(wait) => Some(*wait),
+            Self::RateLimited(wait) | Self::TooManyAttempts(wait) => Some(*wait),
             Self::WorkerAway | Self::WorkerLifeless | Self::TooManyStreams => Some(AWAY_RETRY),
             Self::Worker(problem) if problem.status == 503 => Some(AWAY_RETRY),
+            Self::Worker(problem) => {
+                let seconds = problem.members.get(RETRY_AFTER_S)?.as_u64()?;
+                Some(Duration::from_secs(seconds))
+            }
             _ => None,
         }
     }
@@ -169,6 +178,19 @@ impl Refusal {
             Self::RateLimited(_) => {
                 plain(429, "rate_limited", "too many requests from this address; see Retry-After")
             }
+            Self::TooManyAttempts(_) => {
+                plain(429, "too_many_attempts", "too many attempts from this address; see Retry-After")
+            }
+            Self::CrossSite => plain(
+                403,
+                "cross_site_form",
+                "this form does not come from a page of this shop, or you signed in anew meanwhile; open the page again",
+            ),
+            Self::NotForm => plain(
+                415,
+                "unsupported_media_type",
+                "the body must be application/x-www-form-urlencoded",
+            ),
             Self::TooManyStreams => {
                 plain(429, "too_many_streams", "too many event streams are open from this address")
             }
@@ -197,6 +219,22 @@ impl Refusal {
             ),
         }
     }
+}
+
+/// The member that says in how many seconds to come back.
+const RETRY_AFTER_S: &str = "retry_after_s";
+
+/// The password that came along is not the account's.
+pub(crate) fn password_wrong() -> Refusal {
+    let problem = Problem::new(403, "password_wrong", "this is not the account's password");
+    Refusal::Worker(Box::new(problem))
+}
+
+/// Too many attempts with one address have failed.
+pub(crate) fn blocked(retry_after_s: u32) -> Refusal {
+    let detail = "too many attempts have failed; see Retry-After";
+    let problem = Problem::new(429, "too_many_attempts", detail).with(RETRY_AFTER_S, retry_after_s);
+    Refusal::Worker(Box::new(problem))
 }
 
 /// The problem that a bare status stands for: where axum or hyper refused without our help.

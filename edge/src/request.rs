@@ -100,6 +100,20 @@ impl Caller {
             .await
             .map_err(|error| Refusal::of(error, retry_safe))
     }
+
+    /// Tells a worker to act, and reads what it says.
+    pub(crate) async fn command_for<C: Command>(
+        &mut self,
+        command: &C,
+    ) -> Result<C::Reply, Refusal> {
+        self.allow_time();
+        let retry_safe = self.asking.idempotency_key.is_some();
+        self.edge
+            .asker
+            .command(command, &self.asking)
+            .await
+            .map_err(|error| Refusal::of(error, retry_safe))
+    }
 }
 
 pub(crate) fn encode<T: Serialize>(message: &T) -> Bytes {

@@ -60,6 +60,15 @@ impl Routes {
         self.serve(Method::GET, path, handler, Access::Anyone)
     }
 
+    /// What a page's form is sent to.
+    pub(crate) fn form<H, T>(self, path: &'static str, handler: H) -> Self
+    where
+        H: Handler<T, Arc<Edge>>,
+        T: 'static,
+    {
+        self.serve(Method::POST, path, handler, Access::Anyone)
+    }
+
     fn serve<H, T>(mut self, method: Method, path: &'static str, handler: H, access: Access) -> Self
     where
         H: Handler<T, Arc<Edge>>,

@@ -1,12 +1,14 @@
 //! The calls of the API, one file a resource. Beside each handler stands what the OpenAPI document
 //! says about it.
 
+pub(crate) mod accounts;
 pub(crate) mod admin_audit;
 pub(crate) mod admin_dead_letters;
 pub(crate) mod admin_products;
 pub(crate) mod admin_stock;
 pub(crate) mod catalogue;
 pub(crate) mod keys;
+pub(crate) mod me;
 pub(crate) mod order_events;
 pub(crate) mod orders;
 pub(crate) mod products;

@@ -1,5 +1,6 @@
 //! Pages for people: rendered here, complete without JavaScript.
 
+pub(crate) mod account;
 pub(crate) mod assets;
 pub(crate) mod docs;
 pub(crate) mod events;

@@ -1,0 +1,92 @@
+//! `/account`: one's own.
+
+use askama::Template;
+use axum::{http::StatusCode, response::Response};
+use shopzen_contracts::auth::accounts::{
+    Account, ChangePassword, EndSession, ListSessions, PasswordOutcome, Session,
+};
+use uuid::Uuid;
+
+use super::{complaints, message, private, see_other};
+use crate::{
+    form::Form,
+    pages::assets::STYLE_SHEET,
+    problem::{Refusal, blocked, password_wrong},
+    request::Named,
+    session::{Attempt, Visitor},
+};
+
+const SIGN_IN: &str = "/sign-in?return_to=/account";
+
+#[derive(Template)]
+#[template(path = "account/account.html")]
+struct Page {
+    style_sheet: &'static str,
+    complaints: Vec<String>,
+    form_token: String,
+    account: Account,
+    sessions: Vec<Session>,
+}
+
+pub(crate) async fn show(visitor: Visitor) -> Result<Response, Refusal> {
+    render(visitor, StatusCode::OK, Vec::new()).await
+}
+
+async fn render(
+    visitor: Visitor,
+    status: StatusCode,
+    complaints: Vec<String>,
+) -> Result<Response, Refusal> {
+    let form_token = visitor.form_token();
+    let Some(session) = visitor.session else {
+        return see_other(SIGN_IN);
+    };
+    let sessions = visitor.caller.query_for(&ListSessions {}).await?;
+    let page = Page {
+        style_sheet: &STYLE_SHEET,
+        complaints,
+        form_token,
+        account: session.account,
+        sessions: sessions.items,
+    };
+    private(status, &page)
+}
+
+pub(crate) async fn end_session(
+    Named(id): Named<Uuid>,
+    mut form: Form,
+) -> Result<Response, Refusal> {
+    if form.visitor.session.is_none() {
+        return see_other(SIGN_IN);
+    }
+    form.visitor.caller.command_for(&EndSession { id }).await?;
+    if let Some(cookie) = &form.visitor.cookie {
+        // It may have been this one.
+        form.visitor.caller.edge.sessions.forget(cookie);
+    }
+    see_other("/account")
+}
+
+pub(crate) async fn change_password(_: Attempt, mut form: Form) -> Result<Response, Refusal> {
+    if form.visitor.session.is_none() {
+        return see_other(SIGN_IN);
+    }
+    let wish = ChangePassword {
+        current_password: form.confidential("current_password"),
+        password: form.confidential("password"),
+    };
+    let refusal = match form.visitor.caller.command_for(&wish).await {
+        Ok(PasswordOutcome::Accepted) => {
+            return message(
+                "It is changed",
+                "You have a new password, and are signed out everywhere else.",
+                ("/account", "Your account"),
+            );
+        }
+        Ok(PasswordOutcome::Wrong) => password_wrong(),
+        Ok(PasswordOutcome::Blocked { retry_after_s }) => blocked(retry_after_s),
+        Err(refusal) => refusal,
+    };
+    let (status, complaints) = complaints(refusal)?;
+    render(form.visitor, status, complaints).await
+}
