@@ -7,6 +7,7 @@
 mod answer;
 mod api;
 mod codes;
+mod form;
 mod front;
 mod hub;
 mod limits;
@@ -30,14 +31,17 @@ use axum::http::Method;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use shopzen_chassis::{Asker, Bus, Process};
+use shopzen_contracts::auth::clients::{
+    INTROSPECTION_PATH, JWKS_PATH, REVOCATION_PATH, TOKEN_PATH,
+};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use limits::Limits;
 
 use api::{
-    admin_audit, admin_dead_letters, admin_products, admin_stock, catalogue, keys, order_events,
-    orders, products, stock, stock_stream, timeline, webhooks,
+    admin_audit, admin_clients, admin_dead_letters, admin_products, admin_stock, catalogue, keys,
+    oauth, order_events, orders, products, stock, stock_stream, timeline, webhooks,
 };
 use hub::Hub;
 use limits::Limiter;
@@ -55,9 +59,9 @@ const PUT: Method = Method::PUT;
 
 /// What is served where.
 fn routes() -> Routes {
-    pages(for_gateways(for_staff(for_clients(for_shoppers(
-        Routes::default(),
-    )))))
+    let routes = for_clients(for_shoppers(Routes::default()));
+    let routes = for_those_who_let_in(for_staff(routes));
+    pages(for_gateways(routes))
 }
 
 fn for_shoppers(routes: Routes) -> Routes {
@@ -112,7 +116,28 @@ fn for_shoppers(routes: Routes) -> Routes {
 }
 
 fn for_clients(routes: Routes) -> Routes {
-    routes.api(GET, "/.well-known/jwks.json", keys::get, keys::GET)
+    routes
+        .api(GET, JWKS_PATH, keys::get, keys::GET)
+        .api(
+            GET,
+            "/.well-known/oauth-authorization-server",
+            oauth::metadata,
+            oauth::METADATA,
+        )
+        .api(
+            GET,
+            "/.well-known/openid-configuration",
+            oauth::metadata,
+            oauth::CONFIGURATION,
+        )
+        .api(POST, TOKEN_PATH, oauth::token, oauth::TOKEN)
+        .api(POST, REVOCATION_PATH, oauth::revoke, oauth::REVOKE)
+        .api(
+            POST,
+            INTROSPECTION_PATH,
+            oauth::introspect,
+            oauth::INTROSPECT,
+        )
 }
 
 fn for_staff(routes: Routes) -> Routes {
@@ -194,6 +219,47 @@ fn for_staff(routes: Routes) -> Routes {
             "/api/v1/admin/dead-letters/{letter_id}/drop",
             admin_dead_letters::drop_one,
             admin_dead_letters::DROP,
+        )
+}
+
+/// Who may get tokens.
+fn for_those_who_let_in(routes: Routes) -> Routes {
+    routes
+        .api(
+            GET,
+            "/api/v1/admin/clients",
+            admin_clients::list,
+            admin_clients::LIST,
+        )
+        .api(
+            POST,
+            "/api/v1/admin/clients",
+            admin_clients::add,
+            admin_clients::ADD,
+        )
+        .api(
+            GET,
+            "/api/v1/admin/clients/{client_id}",
+            admin_clients::get,
+            admin_clients::GET,
+        )
+        .api(
+            POST,
+            "/api/v1/admin/clients/{client_id}/secrets",
+            admin_clients::rotate,
+            admin_clients::ROTATE,
+        )
+        .api(
+            PUT,
+            "/api/v1/admin/clients/{client_id}/keys",
+            admin_clients::set_keys,
+            admin_clients::SET_KEYS,
+        )
+        .api(
+            POST,
+            "/api/v1/admin/clients/{client_id}/revoke",
+            admin_clients::revoke,
+            admin_clients::REVOKE,
         )
 }
 

@@ -6,7 +6,13 @@ use shopzen_chassis::{Description, ping_of};
 use shopzen_contracts::{
     Command, Event, Notice, Query, Service,
     audit::GetReport,
-    auth::{GetKeys, IssueOperatorToken, IssueToken, ListSigningKeys, RotateSigningKeys},
+    auth::{
+        GetKeys, GetTrust, IssueOperatorToken, IssueToken, ListSigningKeys, RotateSigningKeys,
+        clients::{
+            AddClient, GetClient, GetMetadata, IntrospectToken, ListClients, RequestToken,
+            RevokeClient, RevokeToken, RotateClientSecret, SetClientKeys,
+        },
+    },
     catalog::{GetProduct, ImportProducts, ListCategories, ListProducts, Suggest, UpsertProduct},
     catalogue,
     notify::{AuditMails, ListMails},
@@ -53,7 +59,7 @@ impl Role {
     pub fn asks(self) -> Vec<String> {
         match self {
             // Every worker verifies access tokens itself.
-            Self::Worker(_) => vec![GetKeys::SUBJECT.to_owned()],
+            Self::Worker(_) => vec![GetTrust::SUBJECT.to_owned()],
             Self::Edge => owned(&[
                 ListProducts::SUBJECT,
                 GetProduct::SUBJECT,
@@ -71,6 +77,16 @@ impl Role {
                 ListMovements::SUBJECT,
                 GetReport::SUBJECT,
                 GetKeys::SUBJECT,
+                GetMetadata::SUBJECT,
+                RequestToken::SUBJECT,
+                RevokeToken::SUBJECT,
+                IntrospectToken::SUBJECT,
+                GetClient::SUBJECT,
+                ListClients::SUBJECT,
+                AddClient::SUBJECT,
+                RotateClientSecret::SUBJECT,
+                SetClientKeys::SUBJECT,
+                RevokeClient::SUBJECT,
             ])
             .into_iter()
             .chain(Service::ALL.into_iter().map(history))
@@ -83,7 +99,7 @@ impl Role {
             // It verifies the access tokens of those who ask it.
             Self::Audit => of_audits()
                 .into_iter()
-                .chain([GetKeys::SUBJECT.to_owned()])
+                .chain([GetTrust::SUBJECT.to_owned()])
                 .chain(Service::ALL.into_iter().flat_map(of_events))
                 .collect(),
             Self::Operator => owned(&[
@@ -91,6 +107,10 @@ impl Role {
                 IssueOperatorToken::SUBJECT,
                 ListSigningKeys::SUBJECT,
                 RotateSigningKeys::SUBJECT,
+                ListClients::SUBJECT,
+                AddClient::SUBJECT,
+                RotateClientSecret::SUBJECT,
+                RevokeClient::SUBJECT,
                 ListProducts::SUBJECT,
                 ImportProducts::SUBJECT,
                 ImportLevels::SUBJECT,

@@ -7,8 +7,8 @@ use shopzen_contracts::{
 };
 
 use crate::{
-    Auth, keys, seed, store,
-    token::{self, Account},
+    Auth, grants, seed, store,
+    token::{Account, Subject},
 };
 
 /// The longest address, in bytes (RFC 5321, 4.5.3.1.3).
@@ -63,16 +63,7 @@ pub(crate) async fn issue_operator_token(
 }
 
 async fn token_for(cx: &mut Cx, auth: &Auth, account: &Account) -> Result<IssuedToken, Failure> {
-    let signer = keys::signer(cx.db(), auth).await?;
-    let claims = token::claims(account, cx.new_id(), cx.now(), auth.token_lifetime);
-    let access_token = signer.sign(&claims)?;
-    tracing::info!(account_id = %account.id, jti = %claims.jti, "issued a token");
-    Ok(IssuedToken {
-        access_token,
-        token_type: "Bearer".to_owned(),
-        expires_in: auth.token_lifetime.as_secs(),
-        scope: claims.scope,
-    })
+    grants::issue(cx, auth, Subject::of_operator(account)).await
 }
 
 /// An address as accounts have it. None where no account can have it.

@@ -15,6 +15,8 @@ pub struct Config {
     pub database_connections_max: u32,
     /// Whether `shopper@demo.test` and `staff@demo.test` exist. Not for a shop that others can reach.
     pub demo_accounts: bool,
+    /// Who tokens say they are from: the shop's address, without a slash at the end. Empty: `http.public_url`.
+    pub issuer: String,
     /// Seconds an access token is good for.
     pub token_lifetime_s: u32,
     /// Seals signing keys in the database: at least 32 characters, as `openssl rand -hex 32` makes them.
@@ -29,6 +31,7 @@ impl Default for Config {
             database_url: Secret::default(),
             database_connections_max: 4,
             demo_accounts: true,
+            issuer: String::new(),
             token_lifetime_s: 600,
             key_encryption_key: Secret::default(),
             key_rotation_days: 30,

@@ -6,9 +6,12 @@
 //! `IssueToken` and `IssueOperatorToken` give a token to whoever may publish on their subjects: NATS
 //! permissions leave that to operators.
 
+mod clients;
 mod commands;
 mod config;
+mod grants;
 mod keys;
+mod proof;
 mod queries;
 mod seal;
 mod seed;
@@ -23,7 +26,13 @@ use std::{
 use shopzen_chassis::{Failure, Worker};
 use shopzen_contracts::{
     Service,
-    auth::{GetKeys, IssueOperatorToken, IssueToken, ListSigningKeys, RotateSigningKeys},
+    auth::{
+        GetKeys, GetTrust, IssueOperatorToken, IssueToken, ListSigningKeys, RotateSigningKeys,
+        clients::{
+            AddClient, GetClient, GetMetadata, IntrospectToken, ListClients, RequestToken,
+            RevokeClient, RevokeToken, RotateClientSecret, SetClientKeys,
+        },
+    },
 };
 
 use seal::Seal;
@@ -35,6 +44,8 @@ pub use config::Config;
 #[derive(Debug)]
 pub(crate) struct Auth {
     demo_accounts: bool,
+    /// The `iss` of all tokens.
+    issuer: String,
     token_lifetime: Duration,
     /// None where keys are rotated by command only.
     key_rotation: Option<Duration>,
@@ -59,6 +70,7 @@ impl Auth {
 pub fn worker(config: Config) -> Worker {
     let auth = Auth {
         demo_accounts: config.demo_accounts,
+        issuer: config.issuer.trim_end_matches('/').to_owned(),
         token_lifetime: Duration::from_secs(config.token_lifetime_s.into()),
         key_rotation: config.key_rotation(),
         seal: Seal::new(&config.key_encryption_key),
@@ -75,6 +87,17 @@ pub fn worker(config: Config) -> Worker {
     .on_command::<IssueToken, _>(commands::issue_token)
     .on_command::<IssueOperatorToken, _>(commands::issue_operator_token)
     .on_command::<RotateSigningKeys, _>(keys::rotate)
+    .on_commands::<RequestToken, _>(grants::request_token)
+    .on_commands::<RevokeToken, _>(grants::revoke_token)
+    .on_commands::<IntrospectToken, _>(grants::introspect_token)
+    .on_command::<AddClient, _>(clients::add)
+    .on_command::<RotateClientSecret, _>(clients::rotate_secret)
+    .on_command::<SetClientKeys, _>(clients::set_keys)
+    .on_command::<RevokeClient, _>(clients::revoke)
+    .answer::<GetClient, _>(clients::get)
+    .answer::<ListClients, _>(clients::list)
+    .answer::<GetMetadata, _>(queries::metadata)
+    .answer::<GetTrust, _>(queries::trust)
     .answer::<GetKeys, _>(queries::keys)
     .answer::<ListSigningKeys, _>(queries::signing_keys)
     .every("signing keys", keys::LOOK_AFTER_EVERY, keys::look_after)

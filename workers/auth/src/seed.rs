@@ -8,8 +8,14 @@ use crate::{
 };
 
 /// All that staff may do.
-pub(crate) const STAFF_SCOPES: [&str; 4] =
-    ["catalog:write", "ops:write", "orders:write", "stock:write"];
+pub(crate) const STAFF_SCOPES: [&str; 6] = [
+    "accounts:write",
+    "catalog:write",
+    "ops:write",
+    "orders:write",
+    "partners:write",
+    "stock:write",
+];
 
 const DEMO_ACCOUNTS: [(&str, &str, &[&str]); 2] = [
     (

@@ -4,12 +4,12 @@ use std::{fmt, time::Duration};
 
 use jiff::Timestamp;
 use jsonwebtoken::{
-    Algorithm, EncodingKey, Header,
+    Algorithm, DecodingKey, EncodingKey, Header, Validation,
     errors::Error,
     jwk::{Jwk, PublicKeyUse, ThumbprintHash},
 };
 use shopzen_chassis::Failure;
-use shopzen_contracts::auth::{AUDIENCE, Claims, ISSUER};
+use shopzen_contracts::auth::{AUDIENCE, Claims};
 use uuid::Uuid;
 
 use aws_lc_rs::{
@@ -19,6 +19,8 @@ use aws_lc_rs::{
 
 /// `typ` of an access token, which tells it from every other kind of JWT (RFC 9068, 2.1).
 const TOKEN_TYPE: &str = "at+jwt";
+/// Longer tokens are not ours.
+const TOKEN_BYTES_MAX: usize = 4_096;
 /// Who a token is for, where no client was registered: the operator's own scripts.
 const CLIENT_ID: &str = "shopzen-cli";
 
@@ -60,20 +62,72 @@ pub(crate) fn new_key() -> Result<KeyPair, Failure> {
     })
 }
 
-/// What a token for `account` says.
-pub(crate) fn claims(account: &Account, jti: Uuid, now: Timestamp, lifetime: Duration) -> Claims {
+/// Whom a token is about, who holds it, and what it comes from.
+#[derive(Debug)]
+pub(crate) struct Subject<'a> {
+    pub(crate) id: Uuid,
+    pub(crate) client_id: &'a str,
+    /// The session or the credential: where that is revoked, the token counts for nothing.
+    pub(crate) sid: Option<Uuid>,
+    /// Parted by spaces.
+    pub(crate) scope: String,
+}
+
+impl Subject<'_> {
+    /// An account, for the operator's scripts.
+    pub(crate) fn of_operator(account: &Account) -> Self {
+        Self {
+            id: account.id,
+            client_id: CLIENT_ID,
+            sid: None,
+            scope: account.scopes.join(" "),
+        }
+    }
+}
+
+/// What a token says.
+pub(crate) fn claims(
+    issuer: &str,
+    subject: Subject<'_>,
+    jti: Uuid,
+    now: Timestamp,
+    lifetime: Duration,
+) -> Claims {
     let now = u64::try_from(now.as_second()).unwrap_or(0);
     Claims {
-        iss: ISSUER.to_owned(),
-        sub: account.id,
+        iss: issuer.to_owned(),
+        sub: subject.id,
         aud: AUDIENCE.to_owned(),
         exp: now.saturating_add(lifetime.as_secs()),
         nbf: now,
         iat: now,
         jti,
-        client_id: CLIENT_ID.to_owned(),
-        scope: account.scopes.join(" "),
+        sid: subject.sid,
+        client_id: subject.client_id.to_owned(),
+        scope: subject.scope,
     }
+}
+
+/// By which key a token says it was signed, where it may be one of ours.
+pub(crate) fn key_id(token: &str) -> Option<String> {
+    if token.len() > TOKEN_BYTES_MAX {
+        return None;
+    }
+    let head = jsonwebtoken::decode_header(token).ok()?;
+    let is_ours = head.alg == Algorithm::ES256 && head.typ.as_deref() == Some(TOKEN_TYPE);
+    head.kid.filter(|_| is_ours)
+}
+
+/// What a token says that was signed with this key, and has not expired.
+pub(crate) fn read(token: &str, jwk: &serde_json::Value, issuer: &str) -> Option<Claims> {
+    let jwk: Jwk = serde_json::from_value(jwk.clone()).ok()?;
+    let key = DecodingKey::from_jwk(&jwk).ok()?;
+    let mut rules = Validation::new(Algorithm::ES256);
+    rules.set_required_spec_claims(&["exp", "nbf", "aud", "iss", "sub"]);
+    rules.set_audience(&[AUDIENCE]);
+    rules.set_issuer(&[issuer]);
+    rules.leeway = 0;
+    Some(jsonwebtoken::decode(token, &key, &rules).ok()?.claims)
 }
 
 /// A key ready to sign with.
@@ -134,7 +188,10 @@ mod tests {
             scopes: vec!["a:b".into(), "c:d".into()],
         };
         let now = Timestamp::from_second(1_000).unwrap();
-        let claims = claims(&account, Uuid::max(), now, Duration::from_mins(10));
+        let subject = Subject::of_operator(&account);
+        let issuer = "https://shop.example";
+        let claims = claims(issuer, subject, Uuid::max(), now, Duration::from_mins(10));
+        assert_eq!(claims.iss, issuer);
         assert_eq!((claims.iat, claims.nbf, claims.exp), (1_000, 1_000, 1_600));
         assert_eq!(claims.scope, "a:b c:d");
         let key = new_key().unwrap();

@@ -11,6 +11,9 @@ use shopzen_contracts::{
 use shopzen_test_servers::servers;
 use tokio::time::{Instant, interval};
 
+/// Who tokens are from.
+pub(crate) const ISSUER: &str = "https://shop.example";
+
 pub(crate) async fn bus() -> Bus {
     let login = NatsLogin {
         url: servers().nats_url(),
@@ -25,6 +28,7 @@ pub(crate) fn config() -> Config {
     Config {
         database_url: Secret::new(servers().database_url()),
         key_encryption_key: Secret::new("k".repeat(32)),
+        issuer: ISSUER.to_owned(),
         ..Config::default()
     }
 }

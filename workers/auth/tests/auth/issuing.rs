@@ -22,7 +22,7 @@ async fn the_demo_accounts_get_tokens_with_their_scopes() {
     let token = issue(&harness, " STAFF@demo.test ").await.unwrap();
     assert_eq!(
         token.scope,
-        "catalog:write ops:write orders:write stock:write"
+        "accounts:write catalog:write ops:write orders:write partners:write stock:write"
     );
 }
 
@@ -40,7 +40,7 @@ async fn operators_need_no_account_of_staff() {
         .unwrap();
     assert_eq!(
         issued.scope,
-        "catalog:write ops:write orders:write stock:write"
+        "accounts:write catalog:write ops:write orders:write partners:write stock:write"
     );
     let claims = issued.access_token.split('.').nth(1).unwrap();
     let claims = BASE64URL_NOPAD.decode(claims.as_bytes()).unwrap();

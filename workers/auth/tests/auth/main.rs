@@ -1,5 +1,6 @@
 //! The auth worker on a real database and a real broker.
 
+mod clients;
 mod fixtures;
 mod issuing;
 mod keys;
