@@ -1,6 +1,9 @@
 //! Who is asking. The auth worker issues tokens; every worker verifies them for itself.
 
 pub mod accounts;
+pub mod clients;
+
+use std::collections::HashSet;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -14,7 +17,7 @@ use crate::{Access, Command, Query, Scope};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Claims {
     pub iss: String,
-    /// The account's id.
+    /// The account's id; of a token that a client got for itself, the client's.
     pub sub: Uuid,
     pub aud: String,
     /// Seconds since 1970.
@@ -34,10 +37,16 @@ impl Claims {
     pub fn has_scope(&self, scope: Scope) -> bool {
         self.scope.split(' ').any(|held| held == scope.name())
     }
+
+    /// Whether the token, what it comes from or whom it is about is among these.
+    pub fn is_one_of(&self, ids: &HashSet<Uuid>) -> bool {
+        let mut own = [Some(self.jti), self.sid, Some(self.sub)]
+            .into_iter()
+            .flatten();
+        own.any(|id| ids.contains(&id))
+    }
 }
 
-/// The `iss` of our own tokens.
-pub const ISSUER: &str = "shopzen";
 /// The `aud` of our own tokens.
 pub const AUDIENCE: &str = "shopzen";
 
@@ -91,6 +100,28 @@ impl Query for GetKeys {
     const SUBJECT: &'static str = "shop.qry.auth.v1.keys";
     const ACCESS: Access = Access::Anyone;
     type Reply = KeySet;
+}
+
+/// What every worker has to know to verify access tokens.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GetTrust {}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Trust {
+    /// The `iss` of our own tokens: the shop's address.
+    pub issuer: String,
+    /// RFC 7517.
+    pub keys: Vec<Value>,
+    /// Tokens, sessions, credentials, accounts and clients whose tokens count for nothing, newest first: those
+    /// withdrawn so lately that some may not have expired.
+    pub revoked: Vec<Uuid>,
+}
+
+impl Query for GetTrust {
+    const SUBJECT: &'static str = "shop.qry.auth.v1.trust";
+    const ACCESS: Access = Access::VERIFIERS;
+    type Reply = Trust;
 }
 
 /// The keys that tokens are and were signed with, newest first; for the operator.

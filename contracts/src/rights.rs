@@ -246,6 +246,8 @@ pub enum Access {
         staff: Scope,
     },
     Scope(Scope),
+    /// A program that is registered, which says in the request itself who it is and shows it (RFC 6749, 2.3).
+    Client,
     /// Nobody else can send there: their rights at the broker follow from this, and tests try them on a real one.
     Users(&'static [User]),
 }
@@ -253,6 +255,16 @@ pub enum Access {
 impl Access {
     /// For who holds the operator's credentials.
     pub const OPERATOR: Self = Self::Users(&[User::Operator]);
+    /// Whoever verifies access tokens.
+    pub const VERIFIERS: Self = Self::Users(&[
+        User::Worker(Service::Auth),
+        User::Worker(Service::Catalog),
+        User::Worker(Service::Orders),
+        User::Worker(Service::Stock),
+        User::Worker(Service::Payments),
+        User::Worker(Service::Notify),
+        User::Audit,
+    ]);
     /// For audits: the one that runs all the time, and the operator's.
     pub const AUDITS: Self = Self::Users(&[User::Audit, User::Operator]);
 
@@ -263,7 +275,7 @@ impl Access {
     /// 401 for who did not say who they are, 403 for who may not.
     pub fn check(self, claims: Option<&Claims>) -> Result<(), Problem> {
         match (self, claims) {
-            (Self::Anyone | Self::Owner { .. } | Self::Users(_), _)
+            (Self::Anyone | Self::Owner { .. } | Self::Client | Self::Users(_), _)
             | (Self::GuestOr(_), None)
             | (Self::SignedIn, Some(_)) => Ok(()),
             (Self::Scope(scope) | Self::Account(scope) | Self::GuestOr(scope), Some(claims)) => {
@@ -299,6 +311,7 @@ impl fmt::Display for Access {
                 )
             }
             Self::Scope(scope) => write!(f, "`{scope}`"),
+            Self::Client => f.write_str("a registered client, by its secret or signature"),
             Self::Users(users) => {
                 let names: Vec<&str> = users.iter().map(|user| user.name()).collect();
                 write!(f, "on NATS only: {}", names.join(", "))
@@ -351,6 +364,7 @@ mod tests {
             (Access::Scope(Scope::StockWrite), [401, 403, 200]),
             (Access::Account(Scope::OrdersPlace), [401, 403, 200]),
             (Access::Scope(Scope::OpsWrite), [401, 403, 403]),
+            (Access::Client, [200, 200, 200]),
             (Access::AUDITS, [200, 200, 200]),
         ] {
             let found = [None, Some(&none), Some(&some)].map(|claims| status(access, claims));

@@ -49,9 +49,27 @@ pub(crate) const CODES: &[Code] = &[
     ),
     code(
         400,
+        "invalid_grant",
+        "What a token is asked or given back with is not good, or another client's.",
+        "Start again with something of your own that has not been used.",
+    ),
+    code(
+        400,
+        "invalid_scope",
+        "The client has no such scopes.",
+        "Ask for fewer; the detail names those it has.",
+    ),
+    code(
+        400,
         "malformed_body",
         "The body broke off or was not framed as HTTP/1.1 asks.",
         "Send it again, with a right Content-Length or whole chunks.",
+    ),
+    code(
+        400,
+        "malformed_form",
+        "A field of the form is missing, or stands there more than once.",
+        "Send each field once; the detail names it.",
     ),
     code(
         400,
@@ -76,6 +94,24 @@ pub(crate) const CODES: &[Code] = &[
         "malformed_target",
         "The path or the query is not percent-encoded UTF-8.",
         "Encode names and values with your language's URL functions.",
+    ),
+    code(
+        400,
+        "unauthorized_client",
+        "This client was not registered for this way to get a token.",
+        "Use another grant, or have staff register one for it.",
+    ),
+    code(
+        400,
+        "unsupported_grant_type",
+        "There is no such way to get a token here.",
+        "/.well-known/oauth-authorization-server lists those there are.",
+    ),
+    code(
+        401,
+        "invalid_client",
+        "The client has not shown who it is: it does not exist, was revoked, or its secret or signature is not good.",
+        "Check client_id and client_secret, or the key that it signs with and its clock.",
     ),
     code(
         401,
@@ -142,6 +178,12 @@ pub(crate) const CODES: &[Code] = &[
         "already_decided",
         "The message was handled or dropped before.",
         "Nothing need be done; the letter shows who did it and why.",
+    ),
+    code(
+        409,
+        "client_exists",
+        "Another client has this name.",
+        "Take another name, or revoke that client first.",
     ),
     code(
         409,

@@ -1,169 +1,83 @@
-//! Forms that our own pages send.
-
-use std::sync::Arc;
+//! Forms: `application/x-www-form-urlencoded`, as OAuth clients send them.
 
 use axum::{
     extract::{FromRequest, Request},
-    http::{
-        HeaderMap, HeaderName,
-        header::{CONTENT_TYPE, HOST, ORIGIN},
-    },
+    http::header::CONTENT_TYPE,
 };
 use bytes::Bytes;
-use shopzen_contracts::Confidential;
-use url::Url;
 
-use crate::{
-    Edge,
-    params::Params,
-    problem::Refusal,
-    request::only,
-    session::{Visitor, form_token},
-};
+use crate::{params::Params, problem::Refusal, request::only};
 
-const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-/// The field by which a form shows that one of our pages made it.
-pub(crate) const FORM_TOKEN: &str = "form_token";
-
-/// What somebody filled in on one of our own pages. No other site can send it for them: the browser says where the form came
-/// from, and of who is signed in it has the token that only our page for them has.
+/// The fields of a form. What nobody asks for is left alone, and an empty field is none (RFC 6749, 3.2).
 #[derive(Debug)]
-pub(crate) struct Form {
-    pub(crate) visitor: Visitor,
-    fields: Params,
-}
+pub(crate) struct Form(Params);
 
-impl FromRequest<Arc<Edge>> for Form {
+impl<S: Send + Sync> FromRequest<S> for Form {
     type Rejection = Refusal;
 
-    async fn from_request(request: Request, edge: &Arc<Edge>) -> Result<Self, Refusal> {
-        if !is_form(request.headers()) {
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        let content_type = only(request.headers(), CONTENT_TYPE, || Refusal::NotForm)?;
+        let essence = content_type.and_then(|it| it.split(';').next());
+        let is_form = essence.is_some_and(|it| {
+            it.trim()
+                .eq_ignore_ascii_case("application/x-www-form-urlencoded")
+        });
+        if !is_form {
             return Err(Refusal::NotForm);
         }
-        if !is_own(request.headers()) {
-            return Err(Refusal::CrossSite);
-        }
-        let (mut parts, body) = request.into_parts();
-        use axum::extract::FromRequestParts as _;
-        let visitor = Visitor::from_request_parts(&mut parts, edge).await?;
-        let request = Request::from_parts(parts, body);
-        let body = Bytes::from_request(request, edge)
+        let body = Bytes::from_request(request, state)
             .await
             .map_err(|_| Refusal::BodyBroken)?;
-        let text = str::from_utf8(&body).map_err(|_| Refusal::MalformedTarget)?;
-        let mut fields = Params::parse(text)?;
-        let token = fields.text(FORM_TOKEN);
-        if visitor.session.is_some() {
-            let wanted = visitor.cookie.as_ref().map(form_token);
-            if token != wanted {
-                return Err(Refusal::CrossSite);
-            }
-        }
-        Ok(Self { visitor, fields })
+        Self::parse(&body)
     }
 }
 
 impl Form {
-    /// A field as it is; empty where it was left out.
-    pub(crate) fn text(&mut self, name: &str) -> String {
-        self.fields.text(name).unwrap_or_default()
+    fn parse(body: &[u8]) -> Result<Self, Refusal> {
+        let malformed =
+            || Refusal::MalformedForm("the body is not percent-encoded UTF-8".to_owned());
+        let text = std::str::from_utf8(body).map_err(|_| malformed())?;
+        Params::parse(text).map(Self).map_err(|_| malformed())
     }
 
-    pub(crate) fn confidential(&mut self, name: &str) -> Confidential {
-        Confidential::new(self.text(name))
+    pub(crate) fn take(&mut self, name: &str) -> Result<Option<String>, Refusal> {
+        let mut values = self.0.all(name);
+        if values.len() > 1 {
+            let why = format!("{name} must stand there once");
+            return Err(Refusal::MalformedForm(why));
+        }
+        Ok(values.pop())
+    }
+
+    pub(crate) fn require(&mut self, name: &str) -> Result<String, Refusal> {
+        let value = self.take(name)?;
+        value.ok_or_else(|| Refusal::MalformedForm(format!("{name} is missing")))
     }
 }
 
-fn is_form(headers: &HeaderMap) -> bool {
-    let Ok(Some(content_type)) = only(headers, CONTENT_TYPE, || Refusal::NotForm) else {
-        return false;
-    };
-    let essence = content_type.split(';').next().unwrap_or_default();
-    essence
-        .trim()
-        .eq_ignore_ascii_case("application/x-www-form-urlencoded")
-}
-
-/// Whether the browser says that the form was on a page of the host that it sends it to. Every browser of the last years says
-/// so with each form; who says nothing is no browser, and has no cookie to protect, but is not believed either.
-fn is_own(headers: &HeaderMap) -> bool {
-    if let Some(site) = headers.get(SEC_FETCH_SITE)
-        && site != "same-origin"
-        && site != "none"
-    {
-        return false;
+#[cfg(test)]
+impl Form {
+    pub(crate) fn of_text(body: &str) -> Self {
+        Self::parse(body.as_bytes()).expect("a test's form is well-formed")
     }
-    let text = |name: HeaderName| headers.get(name)?.to_str().ok();
-    let (Some(origin), Some(host)) = (text(ORIGIN), text(HOST)) else {
-        return false;
-    };
-    let Ok(origin) = Url::parse(origin) else {
-        return false;
-    };
-    let authority = match (origin.host_str(), origin.port()) {
-        (Some(name), Some(port)) => format!("{name}:{port}"),
-        (Some(name), None) => name.to_owned(),
-        (None, _) => return false,
-    };
-    // A port that the scheme has anyway may be said or not.
-    let default = origin.port_or_known_default().unwrap_or_default();
-    host.eq_ignore_ascii_case(&authority)
-        || host.eq_ignore_ascii_case(&format!("{authority}:{default}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn own(pairs: &[(&'static str, &str)]) -> bool {
-        let headers = pairs
-            .iter()
-            .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()))
-            .collect();
-        is_own(&headers)
-    }
-
     #[test]
-    fn a_form_of_our_own_says_so_and_no_other_can() {
-        let host = ("host", "shop.example");
-        for good in [
-            &[host, ("origin", "https://shop.example")][..],
-            &[
-                host,
-                ("origin", "https://shop.example"),
-                ("sec-fetch-site", "same-origin"),
-            ],
-            &[
-                ("host", "127.0.0.1:8080"),
-                ("origin", "http://127.0.0.1:8080"),
-            ],
-            &[
-                ("host", "shop.example:443"),
-                ("origin", "https://shop.example"),
-            ],
-        ] {
-            assert!(own(good), "{good:?}");
-        }
-        for bad in [
-            &[host][..],
-            &[host, ("origin", "null")],
-            &[host, ("origin", "https://evil.example")],
-            &[host, ("origin", "https://shop.example.evil.example")],
-            &[host, ("origin", "https://shop.example:8443")],
-            &[host, ("origin", "https://shop.example@evil.example")],
-            &[
-                host,
-                ("origin", "https://shop.example"),
-                ("sec-fetch-site", "cross-site"),
-            ],
-            &[
-                host,
-                ("origin", "https://shop.example"),
-                ("sec-fetch-site", "same-site"),
-            ],
-            &[("origin", "https://shop.example")],
-        ] {
-            assert!(!own(bad), "{bad:?}");
+    fn each_field_stands_there_once_and_empty_is_absent() {
+        let mut form = Form::parse(b"a=1+2%26&b=&c=x&c=y&other=z").unwrap();
+        assert_eq!(form.require("a").unwrap(), "1 2&");
+        assert_eq!(form.take("b").unwrap(), None);
+        assert!(matches!(form.take("c"), Err(Refusal::MalformedForm(_))));
+        assert!(matches!(form.require("d"), Err(Refusal::MalformedForm(_))));
+        for broken in [&b"a=%ff"[..], b"a=%zz", b"\xff"] {
+            assert!(matches!(
+                Form::parse(broken),
+                Err(Refusal::MalformedForm(_))
+            ));
         }
     }
 }

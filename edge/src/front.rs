@@ -99,7 +99,7 @@ pub(crate) async fn pass(
         trace_id = came_with.trace_id(),
     );
     let trace = trace::enter(&span, came_with);
-    let asked_for_html = !route.starts_with("/api") && problem::asks_for_html(request.headers());
+    let reader = problem::Reader::of(request.headers(), &route);
     let client = edge.client_of(&request);
     let verdict = edge.limits.as_ref().map(|limits| limits.judge(client.0));
     request.extensions_mut().insert(trace.clone());
@@ -114,7 +114,7 @@ pub(crate) async fn pass(
         }
     };
 
-    let mut response = problem::render(response, &trace, asked_for_html);
+    let mut response = problem::render(response, &trace, reader);
     finish(&edge, response.headers_mut(), &trace, verdict);
     span.record("http.response.status_code", response.status().as_u16());
     measure(&route, known(&method), response.status(), started);

@@ -32,15 +32,19 @@ use axum::http::Method;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use shopzen_chassis::{Asker, Bus, Process};
-use shopzen_contracts::Access;
+use shopzen_contracts::{
+    Access,
+    auth::clients::{INTROSPECTION_PATH, JWKS_PATH, REVOCATION_PATH, TOKEN_PATH},
+};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use limits::Limits;
 
 use api::{
-    accounts, admin_audit, admin_dead_letters, admin_products, admin_stock, catalogue, keys, me,
-    order_events, orders, products, stock, stock_stream, timeline, webhooks,
+    accounts, admin_audit, admin_clients, admin_dead_letters, admin_products, admin_stock,
+    catalogue, keys, me, oauth, order_events, orders, products, stock, stock_stream, timeline,
+    webhooks,
 };
 use hub::Hub;
 use limits::Limiter;
@@ -62,7 +66,8 @@ const DELETE: Method = Method::DELETE;
 /// What is served where.
 fn routes() -> Routes {
     let api = for_accounts(for_clients(for_shoppers(Routes::default())));
-    pages_of_accounts(pages(for_gateways(for_staff(api))))
+    let api = for_those_who_let_in(for_staff(api));
+    pages_of_accounts(pages(for_gateways(api)))
 }
 
 fn for_shoppers(routes: Routes) -> Routes {
@@ -156,7 +161,28 @@ fn for_accounts(routes: Routes) -> Routes {
 }
 
 fn for_clients(routes: Routes) -> Routes {
-    routes.api(GET, "/.well-known/jwks.json", keys::get, keys::GET)
+    routes
+        .api(GET, JWKS_PATH, keys::get, keys::GET)
+        .api(
+            GET,
+            "/.well-known/oauth-authorization-server",
+            oauth::metadata,
+            oauth::METADATA,
+        )
+        .api(
+            GET,
+            "/.well-known/openid-configuration",
+            oauth::metadata,
+            oauth::CONFIGURATION,
+        )
+        .api(POST, TOKEN_PATH, oauth::token, oauth::TOKEN)
+        .api(POST, REVOCATION_PATH, oauth::revoke, oauth::REVOKE)
+        .api(
+            POST,
+            INTROSPECTION_PATH,
+            oauth::introspect,
+            oauth::INTROSPECT,
+        )
 }
 
 fn for_staff(routes: Routes) -> Routes {
@@ -238,6 +264,47 @@ fn for_staff(routes: Routes) -> Routes {
             "/api/v1/admin/dead-letters/{letter_id}/drop",
             admin_dead_letters::drop_one,
             admin_dead_letters::DROP,
+        )
+}
+
+/// Who may get tokens.
+fn for_those_who_let_in(routes: Routes) -> Routes {
+    routes
+        .api(
+            GET,
+            "/api/v1/admin/clients",
+            admin_clients::list,
+            admin_clients::LIST,
+        )
+        .api(
+            POST,
+            "/api/v1/admin/clients",
+            admin_clients::add,
+            admin_clients::ADD,
+        )
+        .api(
+            GET,
+            "/api/v1/admin/clients/{client_id}",
+            admin_clients::get,
+            admin_clients::GET,
+        )
+        .api(
+            POST,
+            "/api/v1/admin/clients/{client_id}/secrets",
+            admin_clients::rotate,
+            admin_clients::ROTATE,
+        )
+        .api(
+            PUT,
+            "/api/v1/admin/clients/{client_id}/keys",
+            admin_clients::set_keys,
+            admin_clients::SET_KEYS,
+        )
+        .api(
+            POST,
+            "/api/v1/admin/clients/{client_id}/revoke",
+            admin_clients::revoke,
+            admin_clients::REVOKE,
         )
 }
 

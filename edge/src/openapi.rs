@@ -24,6 +24,21 @@ fn schema_of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     generator.subschema_for::<T>()
 }
 
+/// A command's schema without a member that stands in the path.
+pub(crate) fn without<T: JsonSchema>(name: &str, generator: &mut SchemaGenerator) -> Schema {
+    let mut schema = T::json_schema(generator);
+    if let Some(properties) = schema
+        .get_mut("properties")
+        .and_then(|it| it.as_object_mut())
+    {
+        properties.remove(name);
+    }
+    if let Some(required) = schema.get_mut("required").and_then(|it| it.as_array_mut()) {
+        required.retain(|it| it != name);
+    }
+    schema
+}
+
 /// What the document says about one call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Operation {
@@ -33,6 +48,8 @@ pub(crate) struct Operation {
     description: &'static str,
     parameters: &'static [Parameter],
     body: Option<SchemaOf>,
+    /// The body is a form's, not JSON.
+    is_form: bool,
     status: &'static str,
     answer: Option<SchemaOf>,
     answer_description: &'static str,
@@ -114,6 +131,7 @@ impl Operation {
             description: "",
             parameters: &[],
             body: None,
+            is_form: false,
             status: "200",
             answer: None,
             answer_description: "",
@@ -146,14 +164,27 @@ impl Operation {
         self
     }
 
+    /// A form (`application/x-www-form-urlencoded`).
+    pub(crate) const fn reads_form<T: JsonSchema>(mut self) -> Self {
+        self.is_form = true;
+        self.reads::<T>()
+    }
+
     pub(crate) const fn answers<T: JsonSchema>(
         mut self,
         status: u16,
         description: &'static str,
     ) -> Self {
-        self.status = if status == 202 { "202" } else { "200" };
+        self.status = match status {
+            201 => "201",
+            202 => "202",
+            _ => "200",
+        };
         self.answer = Some(schema_of::<T>);
         self.answer_description = description;
+        if status == 201 {
+            self.answer_headers = &["Location"];
+        }
         if status == 202 {
             self.answer_headers = &["Location", "Preference-Applied", "Idempotent-Replayed"];
         }
@@ -164,6 +195,13 @@ impl Operation {
     pub(crate) const fn accepts<T: JsonSchema>(mut self, description: &'static str) -> Self {
         self.status = "202";
         self.answer = Some(schema_of::<T>);
+        self.answer_description = description;
+        self
+    }
+
+    /// The answer is 200 and says nothing.
+    pub(crate) const fn answers_empty(mut self, description: &'static str) -> Self {
+        self.status = "200";
         self.answer_description = description;
         self
     }
@@ -299,13 +337,25 @@ fn idempotency_key(_: &mut SchemaGenerator) -> Schema {
     schemars::json_schema!({ "type": "string", "minLength": 1, "maxLength": 255 })
 }
 
+/// A refusal as OAuth clients read it.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+struct OAuthProblem {
+    /// RFC 6749, 5.2: `invalid_request`, `invalid_client` and so on.
+    error: String,
+    error_description: String,
+    #[schemars(flatten)]
+    problem: Problem,
+}
+
 /// What the names in braces stand for.
-const PATH_PARAMETERS: [(&str, SchemaOf, &str); 7] = [
+const PATH_PARAMETERS: [(&str, SchemaOf, &str); 8] = [
     (
         "gateway",
         schema_of::<String>,
         "The gateway's name, as orders have it: `sandbox`.",
     ),
+    ("client_id", schema_of::<Uuid>, "The client's id."),
     ("id", schema_of::<OrderId>, "The order's id."),
     ("letter_id", schema_of::<Uuid>, "The dead letter's id."),
     ("id_or_slug", schema_of::<Slug>, "The product's id or slug."),
@@ -331,6 +381,7 @@ fn document(operations: &[(Method, &'static str, Operation)]) -> Value {
         item[method.as_str().to_ascii_lowercase()] = operation.to_json(path, &mut generator);
     }
     let problem = schema_of::<Problem>(&mut generator);
+    let oauth_problem = schema_of::<OAuthProblem>(&mut generator);
     let schemas = generator.take_definitions(true);
     json!({
         "openapi": "3.1.0",
@@ -360,10 +411,17 @@ fn document(operations: &[(Method, &'static str, Operation)]) -> Value {
                     "description": "Refused; the body says why.",
                     "content": { "application/problem+json": { "schema": problem } },
                 },
+                "OAuthProblem": {
+                    "description": "Refused, in the words of RFC 6749, 5.2. `application/json` as it asks: \
+                                    clients that others wrote read nothing else here. The other members are \
+                                    those of every problem.",
+                    "content": { "application/json": { "schema": oauth_problem } },
+                },
             },
             "headers": headers(),
             "securitySchemes": {
                 "accessToken": { "type": "http", "scheme": "bearer", "bearerFormat": "JWT" },
+                "client": { "type": "http", "scheme": "basic" },
                 "orderToken": { "type": "apiKey", "in": "header", "name": "Order-Token" },
             },
         },
@@ -374,7 +432,7 @@ fn document(operations: &[(Method, &'static str, Operation)]) -> Value {
 const fn of_access(access: Access) -> &'static [u16] {
     match access {
         Access::Anyone | Access::Users(_) => &[],
-        Access::SignedIn | Access::Owner { .. } => &[401],
+        Access::SignedIn | Access::Client | Access::Owner { .. } => &[401],
         Access::GuestOr(_) | Access::Account(_) | Access::Scope(_) => &[401, 403],
     }
 }
@@ -389,7 +447,7 @@ fn needed(access: Access) -> Option<String> {
         Access::Owner { account, staff } => Some(format!(
             "A token of its account needs the scope `{account}`, one of staff `{staff}`."
         )),
-        Access::Anyone | Access::SignedIn | Access::Users(_) => None,
+        Access::Anyone | Access::SignedIn | Access::Client | Access::Users(_) => None,
     }
 }
 
@@ -445,9 +503,14 @@ impl Operation {
             operation["description"] = format!("{} {needed}", self.description).into();
         }
         if let Some(body) = self.body {
+            let media = if self.is_form {
+                "application/x-www-form-urlencoded"
+            } else {
+                "application/json"
+            };
             operation["requestBody"] = json!({
                 "required": true,
-                "content": { "application/json": { "schema": body(generator) } },
+                "content": { media: { "schema": body(generator) } },
             });
         }
         operation
@@ -463,6 +526,8 @@ impl Operation {
             Access::SignedIn | Access::Account(_) | Access::Scope(_) => {
                 json!([{ "accessToken": [] }])
             }
+            // Or in the form, which has no name here.
+            Access::Client => json!([{ "client": [] }, {}]),
         }
     }
 
@@ -508,6 +573,11 @@ impl Operation {
         } else {
             &[]
         };
+        let problem = match self.access {
+            Access::Client => "OAuthProblem",
+            _ => "Problem",
+        };
+        let problem = format!("#/components/responses/{problem}");
         let mut statuses = [
             &COMMON_REFUSALS,
             body,
@@ -517,10 +587,7 @@ impl Operation {
         .concat();
         statuses.sort_unstable();
         for status in statuses {
-            responses.insert(
-                status.to_string(),
-                json!({ "$ref": "#/components/responses/Problem" }),
-            );
+            responses.insert(status.to_string(), json!({ "$ref": problem }));
         }
         responses.into()
     }

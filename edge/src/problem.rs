@@ -11,7 +11,8 @@ use axum::{
     http::{
         HeaderMap, HeaderValue, StatusCode,
         header::{
-            ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+            ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER,
+            WWW_AUTHENTICATE,
         },
     },
     response::{IntoResponse, Response},
@@ -19,7 +20,12 @@ use axum::{
 use shopzen_chassis::{AskError, trace::TraceParent};
 use shopzen_contracts::{FieldError, Problem};
 
-use crate::{BODY_BYTES_MAX, HEADER_BYTES_MAX, answer::Cache, pages};
+use crate::{
+    BODY_BYTES_MAX, HEADER_BYTES_MAX,
+    answer::{Cache, JSON},
+    api::oauth,
+    pages,
+};
 
 pub(crate) const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
@@ -52,6 +58,13 @@ pub(crate) enum Refusal {
     NotJson,
     /// The body is JSON of another shape, or none: what the parser says.
     MalformedJson(String),
+    /// The body should be a form, and is something else.
+    NotForm,
+    /// A field of a form that stands there twice, or is missing.
+    MalformedForm(String),
+    /// A client has not shown who it is: how it could have.
+    ClientUnproven(&'static str),
+    UnsupportedGrant,
     Unauthenticated,
     /// A webhook without one of its headers, or with one twice.
     WebhookUnsigned(&'static str),
@@ -64,7 +77,6 @@ pub(crate) enum Refusal {
     TooManyAttempts(Duration),
     /// A form that does not come from one of our pages.
     CrossSite,
-    NotForm,
     TooManyStreams,
     /// Nothing has happened.
     WorkerAway,
@@ -148,6 +160,13 @@ impl Refusal {
                 400,
                 "malformed_json",
                 format!("the body is not a JSON object: {why}"),
+            ),
+            Self::MalformedForm(why) => Problem::new(400, "malformed_form", why),
+            Self::ClientUnproven(why) => plain(401, "invalid_client", why),
+            Self::UnsupportedGrant => plain(
+                400,
+                "unsupported_grant_type",
+                "grant_type is none of those in /.well-known/oauth-authorization-server",
             ),
             Self::Unauthenticated => Problem::unauthenticated(
                 "send one header Authorization: Bearer <access token>, or none",
@@ -272,23 +291,47 @@ impl IntoResponse for Refusal {
                 seconds.parse().expect("digits are a header value"),
             );
         }
-        if status == StatusCode::UNAUTHORIZED {
-            headers.insert(
-                WWW_AUTHENTICATE,
-                HeaderValue::from_static("Bearer realm=\"shopzen\""),
-            );
-        }
         response.extensions_mut().insert(problem);
         response
     }
 }
 
+/// As whom a refusal is written for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reader {
+    /// A browser, which shows a page.
+    pub(crate) is_browser: bool,
+    /// An OAuth client at one of the addresses that RFC 6749 and its kin define.
+    pub(crate) is_oauth_client: bool,
+    /// It has shown something in `Authorization`.
+    pub(crate) has_credentials: bool,
+}
+
+impl Reader {
+    pub(crate) fn of(headers: &HeaderMap, route: &str) -> Self {
+        Self {
+            is_browser: !route.starts_with("/api") && asks_for_html(headers),
+            is_oauth_client: oauth::PATHS.contains(&route),
+            has_credentials: headers.contains_key(AUTHORIZATION),
+        }
+    }
+
+    /// How to show who one is (RFC 6749, 5.2; RFC 6750, 3).
+    fn challenge(self, problem: &Problem) -> Option<&'static str> {
+        match (problem.status, problem.code.as_str()) {
+            (401, _) if self.is_oauth_client => Some(r#"Basic realm="shopzen", charset="UTF-8""#),
+            (401, _) if self.has_credentials => {
+                Some(r#"Bearer realm="shopzen", error="invalid_token""#)
+            }
+            (401, _) => Some(r#"Bearer realm="shopzen""#),
+            (403, "forbidden") => Some(r#"Bearer realm="shopzen", error="insufficient_scope""#),
+            _ => None,
+        }
+    }
+}
+
 /// Writes out a refusal; any other answer is handed back as it is.
-pub(crate) fn render(
-    mut response: Response,
-    trace: &TraceParent,
-    asked_for_html: bool,
-) -> Response {
+pub(crate) fn render(mut response: Response, trace: &TraceParent, reader: Reader) -> Response {
     let status = response.status();
     if !status.is_client_error() && !status.is_server_error() {
         return response;
@@ -301,7 +344,15 @@ pub(crate) fn render(
     let headers = response.headers_mut();
     headers.remove(CONTENT_LENGTH);
     headers.insert(CACHE_CONTROL, Cache::Never.value());
-    if asked_for_html && let Some((page_headers, page)) = pages::of_problem(&problem) {
+    if let Some(challenge) = reader.challenge(&problem) {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
+    if reader.is_oauth_client {
+        headers.insert(CONTENT_TYPE, JSON);
+        *response.body_mut() = Body::from(to_json(&oauth::with_error(problem)));
+    } else if reader.is_browser
+        && let Some((page_headers, page)) = pages::of_problem(&problem)
+    {
         headers.extend(page_headers);
         *response.body_mut() = Body::from(page);
     } else {
@@ -317,7 +368,7 @@ pub(crate) fn to_json(problem: &Problem) -> Vec<u8> {
 }
 
 /// A browser asks for a page in so many words; programs take what comes.
-pub(crate) fn asks_for_html(headers: &HeaderMap) -> bool {
+fn asks_for_html(headers: &HeaderMap) -> bool {
     headers
         .get_all(ACCEPT)
         .iter()

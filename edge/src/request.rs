@@ -14,6 +14,7 @@ use axum::{
 };
 use bytes::Bytes;
 use serde::Serialize;
+use serde_json::Value;
 use shopzen_chassis::{Answered, Asking, trace::TraceParent};
 use shopzen_contracts::{Command, FieldError, Query};
 
@@ -45,24 +46,34 @@ impl FromRequestParts<Arc<Edge>> for Caller {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, edge: &Arc<Edge>) -> Result<Self, Refusal> {
-        let trace = parts.extensions.get::<TraceParent>().cloned();
-        let asking = Asking {
-            identity: access_token(&parts.headers)?,
-            operator: None,
-            idempotency_key: idempotency_key(&parts.headers)?,
-            order_token: order_token(&parts.headers, parts.uri.query())?,
-            if_match: None,
-            trace: trace.unwrap_or_else(TraceParent::start),
-            deadline: QUERY_DEADLINE,
-        };
-        Ok(Self {
-            asking,
-            edge: Arc::clone(edge),
-        })
+        let mut caller = Self::nobody(parts, edge);
+        caller.asking.identity = access_token(&parts.headers)?;
+        caller.asking.idempotency_key = idempotency_key(&parts.headers)?;
+        caller.asking.order_token = order_token(&parts.headers, parts.uri.query())?;
+        Ok(caller)
     }
 }
 
 impl Caller {
+    /// Who says in the body who they are, or in a way of their own.
+    pub(crate) fn nobody(parts: &Parts, edge: &Arc<Edge>) -> Self {
+        let trace = parts.extensions.get::<TraceParent>().cloned();
+        let asking = Asking {
+            trace: trace.unwrap_or_else(TraceParent::start),
+            deadline: QUERY_DEADLINE,
+            ..Asking::default()
+        };
+        Self {
+            asking,
+            edge: Arc::clone(edge),
+        }
+    }
+
+    /// For a call whose answer has a secret in it: it is kept nowhere, so it cannot be given twice.
+    pub(crate) fn forget_key(&mut self) {
+        self.asking.idempotency_key = None;
+    }
+
     /// Asks a worker, and hands on its bytes.
     pub(crate) async fn query<Q: Query>(&self, query: &Q) -> Result<Bytes, Refusal> {
         let answered = self
@@ -249,8 +260,19 @@ impl<S: Send + Sync> FromRequest<S> for JsonBody {
 
 impl JsonBody {
     /// The body as an object, for those few routes that add what the path says.
-    pub(crate) fn into_object(self) -> Result<serde_json::Map<String, serde_json::Value>, Refusal> {
+    pub(crate) fn into_object(self) -> Result<serde_json::Map<String, Value>, Refusal> {
         serde_json::from_slice(&self.0).map_err(|error| Refusal::MalformedJson(error.to_string()))
+    }
+
+    /// The body with what stands in the path, and nowhere else.
+    pub(crate) fn with(self, name: &str, value: impl Into<Value>) -> Result<Bytes, Refusal> {
+        let mut command = self.into_object()?;
+        if command.insert(name.to_owned(), value.into()).is_some() {
+            let pointer = params::pointer(name);
+            let error = FieldError::new(pointer, "unknown_field", "stands in the path, not here");
+            return Err(Refusal::Invalid(vec![error]));
+        }
+        Ok(encode(&command))
     }
 }
 
@@ -426,6 +448,21 @@ mod tests {
         ] {
             assert!(matches!(read(bad), Err(Refusal::IfMatchStale)), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_stands_in_the_path_comes_from_there_alone() {
+        let merged =
+            |body: &'static str| JsonBody(Bytes::from_static(body.as_bytes())).with("sku", "LAMP");
+        assert_eq!(
+            merged(r#"{"delta":1}"#).unwrap(),
+            r#"{"delta":1,"sku":"LAMP"}"#
+        );
+        assert!(matches!(
+            merged(r#"{"sku":"LAMP"}"#),
+            Err(Refusal::Invalid(_))
+        ));
+        assert!(matches!(merged("1"), Err(Refusal::MalformedJson(_))));
     }
 
     #[test]

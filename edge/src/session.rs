@@ -98,7 +98,7 @@ impl FromRequestParts<Arc<Edge>> for Visitor {
         let mut caller = Caller::from_request_parts(parts, edge).await?;
         caller.asking.identity = None;
         // What pages do is secret or harmless to repeat; nothing of it is kept under a key.
-        caller.asking.idempotency_key = None;
+        caller.forget_key();
         let cookie = cookie(&parts.headers, edge.is_https);
         let session = match &cookie {
             Some(secret) => session_of(&mut caller, secret).await?,

@@ -9,7 +9,7 @@ use shopzen_chassis::{LetterState, clock};
 use shopzen_contracts::{Currency, OrderId, Service};
 use uuid::Uuid;
 
-use crate::{bench::BenchArgs, chaos::ChaosArgs, roles::Role};
+use crate::{bench::BenchArgs, chaos::ChaosArgs, commands::client::ClientAction, roles::Role};
 
 /// ShopZen: a shop whose parts talk in messages. Without a command: `up`.
 #[derive(Debug, Parser)]
@@ -66,6 +66,11 @@ pub enum Command {
     Keys {
         #[command(subcommand)]
         action: KeysAction,
+    },
+    /// Programs that may get access tokens (OAuth clients)
+    Client {
+        #[command(subcommand)]
+        action: ClientAction,
     },
     /// The e-mails that were sent, or kept where there is no mail server
     Mail {

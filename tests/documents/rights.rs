@@ -62,7 +62,7 @@ fn scopes_of(access: Access) -> Vec<Scope> {
     match access {
         Access::Scope(scope) | Access::Account(scope) | Access::GuestOr(scope) => vec![scope],
         Access::Owner { account, staff } => vec![account, staff],
-        Access::Anyone | Access::SignedIn | Access::Users(_) => Vec::new(),
+        Access::Anyone | Access::SignedIn | Access::Client | Access::Users(_) => Vec::new(),
     }
 }
 

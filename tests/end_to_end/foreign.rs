@@ -79,7 +79,7 @@ impl Verifier {
             }
         };
         command
-            .arg(shop.url("/.well-known/jwks.json"))
+            .arg(shop.url(""))
             .arg(token)
             .env("NO_PROXY", "127.0.0.1");
         Ok(serde_json::from_str(&run(&mut command)?)?)

@@ -2,11 +2,11 @@
 
 import { createRemoteJWKSet, jwtVerify } from "jose";
 
-const [keysUrl, token] = process.argv.slice(2);
-const { payload } = await jwtVerify(token, createRemoteJWKSet(new URL(keysUrl)), {
+const [issuer, token] = process.argv.slice(2);
+const { payload } = await jwtVerify(token, createRemoteJWKSet(new URL(`${issuer}/.well-known/jwks.json`)), {
   algorithms: ["ES256"],
   audience: "shopzen",
-  issuer: "shopzen",
+  issuer,
   typ: "at+jwt",
   requiredClaims: ["aud", "exp", "iat", "iss", "jti", "nbf", "sub"],
 });

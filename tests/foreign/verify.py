@@ -5,14 +5,14 @@ import sys
 
 import jwt
 
-keys_url, token = sys.argv[1:]
-key = jwt.PyJWKClient(keys_url).get_signing_key_from_jwt(token)
+issuer, token = sys.argv[1:]
+key = jwt.PyJWKClient(f"{issuer}/.well-known/jwks.json").get_signing_key_from_jwt(token)
 claims = jwt.decode(
     token,
     key,
     algorithms=["ES256"],
     audience="shopzen",
-    issuer="shopzen",
+    issuer=issuer,
     options={"require": ["aud", "exp", "iat", "iss", "jti", "nbf", "sub"]},
 )
 print(json.dumps(claims))

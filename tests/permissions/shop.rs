@@ -69,6 +69,7 @@ impl Shop {
         let auth = shopzen_auth::Config {
             database_url: url(Service::Auth),
             key_encryption_key: Secret::new("k".repeat(32)),
+            issuer: "http://shop.test".to_owned(),
             ..Default::default()
         };
         let catalog = shopzen_catalog::Config {

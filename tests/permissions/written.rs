@@ -6,7 +6,7 @@ use shopzen_chassis::{Builtin, By, Description, inbox_prefix, streams};
 use shopzen_contracts::{
     Access, Query, Service,
     audit::GetReport,
-    auth::GetKeys,
+    auth::GetTrust,
     catalogue::{self, Kind},
 };
 use shopzen_tests::{
@@ -231,8 +231,8 @@ fn edge_and_operator_may_ask_what_they_ask() {
             if message.reply.is_none() || (message.owner() == "audit" && role != Role::Edge) {
                 continue;
             }
-            // Who answers verifies access tokens, for which the chassis asks.
-            let is_chassis = message.subject == GetKeys::SUBJECT && !role.answers().is_empty();
+            // Who answers verifies access tokens, for which the chassis asks what to trust.
+            let is_chassis = message.subject == GetTrust::SUBJECT && !role.answers().is_empty();
             let is_named = is_chassis
                 || sources
                     .iter()

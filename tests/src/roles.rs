@@ -7,10 +7,14 @@ use shopzen_contracts::{
     Command, Event, Notice, Query, Service,
     audit::GetReport,
     auth::{
-        GetKeys, IssueOperatorToken, IssueToken, ListSigningKeys, RotateSigningKeys,
+        GetKeys, GetTrust, IssueOperatorToken, IssueToken, ListSigningKeys, RotateSigningKeys,
         accounts::{
             ChangeEmail, ChangeMe, ChangePassword, ConfirmEmail, EndSession, GetMe, ListSessions,
             Register, RequestPasswordReset, ResetPassword, SignIn, SignOut, UseSession,
+        },
+        clients::{
+            AddClient, GetClient, GetMetadata, IntrospectToken, ListClients, RequestToken,
+            RevokeClient, RevokeToken, RotateClientSecret, SetClientKeys,
         },
     },
     catalog::{GetProduct, ImportProducts, ListCategories, ListProducts, Suggest, UpsertProduct},
@@ -59,8 +63,8 @@ impl Role {
     pub fn asks(self) -> Vec<String> {
         match self {
             // Every worker verifies access tokens itself.
-            Self::Worker(Service::Auth) => owned(&[GetKeys::SUBJECT, SendLetter::SUBJECT]),
-            Self::Worker(_) => vec![GetKeys::SUBJECT.to_owned()],
+            Self::Worker(Service::Auth) => owned(&[GetTrust::SUBJECT, SendLetter::SUBJECT]),
+            Self::Worker(_) => vec![GetTrust::SUBJECT.to_owned()],
             Self::Edge => owned(&[
                 ListProducts::SUBJECT,
                 GetProduct::SUBJECT,
@@ -91,6 +95,16 @@ impl Role {
                 ChangeEmail::SUBJECT,
                 ListSessions::SUBJECT,
                 EndSession::SUBJECT,
+                GetMetadata::SUBJECT,
+                RequestToken::SUBJECT,
+                RevokeToken::SUBJECT,
+                IntrospectToken::SUBJECT,
+                GetClient::SUBJECT,
+                ListClients::SUBJECT,
+                AddClient::SUBJECT,
+                RotateClientSecret::SUBJECT,
+                SetClientKeys::SUBJECT,
+                RevokeClient::SUBJECT,
             ])
             .into_iter()
             .chain(Service::ALL.into_iter().map(history))
@@ -103,7 +117,7 @@ impl Role {
             // It verifies the access tokens of those who ask it.
             Self::Audit => of_audits()
                 .into_iter()
-                .chain([GetKeys::SUBJECT.to_owned()])
+                .chain([GetTrust::SUBJECT.to_owned()])
                 .chain(Service::ALL.into_iter().flat_map(of_events))
                 .collect(),
             Self::Operator => owned(&[
@@ -111,6 +125,10 @@ impl Role {
                 IssueOperatorToken::SUBJECT,
                 ListSigningKeys::SUBJECT,
                 RotateSigningKeys::SUBJECT,
+                ListClients::SUBJECT,
+                AddClient::SUBJECT,
+                RotateClientSecret::SUBJECT,
+                RevokeClient::SUBJECT,
                 ListProducts::SUBJECT,
                 ImportProducts::SUBJECT,
                 ImportLevels::SUBJECT,

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod audits;
+mod clients;
 mod values;
 
 use std::{

@@ -90,7 +90,7 @@ async fn secretly<C: Command>(
     status: StatusCode,
     body: Bytes,
 ) -> Result<Response, Refusal> {
-    caller.asking.idempotency_key = None;
+    caller.forget_key();
     let answered = caller.command::<C>(body).await?;
     Ok(answer::json(status, answered.body))
 }

@@ -95,7 +95,7 @@ async fn by_password<C: Command<Reply = PasswordOutcome>>(
     body: bytes::Bytes,
     status: StatusCode,
 ) -> Result<Response, Refusal> {
-    caller.asking.idempotency_key = None;
+    caller.forget_key();
     let answered = caller.command::<C>(body).await?;
     match answer::read(&answered.body)? {
         PasswordOutcome::Accepted => Ok(status.into_response()),

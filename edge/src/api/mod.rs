@@ -3,12 +3,14 @@
 
 pub(crate) mod accounts;
 pub(crate) mod admin_audit;
+pub(crate) mod admin_clients;
 pub(crate) mod admin_dead_letters;
 pub(crate) mod admin_products;
 pub(crate) mod admin_stock;
 pub(crate) mod catalogue;
 pub(crate) mod keys;
 pub(crate) mod me;
+pub(crate) mod oauth;
 pub(crate) mod order_events;
 pub(crate) mod orders;
 pub(crate) mod products;

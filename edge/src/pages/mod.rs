@@ -4,6 +4,7 @@ pub(crate) mod account;
 pub(crate) mod assets;
 pub(crate) mod docs;
 pub(crate) mod events;
+mod form;
 pub(crate) mod home;
 pub(crate) mod problems;
 

@@ -78,6 +78,10 @@ fn merge(
         .or_fail(Exit::Config, fail, NEXT)?;
     // Anybody knows their passwords, so they are for a shop that only this machine can reach.
     config.auth.own.demo_accounts &= config.http.listen.ip().is_loopback();
+    if config.auth.own.issuer.is_empty() {
+        let url = config.http.public_url.trim_end_matches('/');
+        config.auth.own.issuer = url.to_owned();
+    }
     Ok(config)
 }
 

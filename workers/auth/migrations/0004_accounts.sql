@@ -86,9 +86,3 @@ CREATE TABLE sessions (
     idle_s int4 NOT NULL
 );
 CREATE INDEX sessions_account ON sessions (account_id);
-
--- Sessions, clients and accounts whose tokens count for nothing any more, for as long as there may be any.
-CREATE TABLE revocations (
-    id uuid NOT NULL CONSTRAINT revocations_pkey PRIMARY KEY,
-    revoked_at timestamptz NOT NULL DEFAULT now()
-);

@@ -24,6 +24,12 @@ pub(crate) const LOOK_AFTER_EVERY: Duration = Duration::from_secs(30);
 
 /// Makes a signing key where there is none, and sees whether it can be used.
 pub(crate) async fn at_start(cx: &mut Cx, auth: &Auth) -> Result<bool, Failure> {
+    if auth.issuer.is_empty() {
+        return Err(Failure::Inconsistent(
+            "auth.issuer is needed: the address under which the shop is reached, which tokens name"
+                .to_owned(),
+        ));
+    }
     store::lock_keys(cx.db()).await?;
     if store::find_signing_key(cx.db()).await?.is_none() {
         make(cx, auth, Duration::ZERO).await?;
@@ -39,6 +45,8 @@ pub(crate) async fn look_after(cx: &mut Cx, auth: &Auth) -> Result<bool, Failure
     store::retire_keys(cx.db(), believed_for).await?;
     store::retire_unsealed_keys(cx.db(), believed_for).await?;
     store::forget_keys(cx.db()).await?;
+    store::clients::forget_revocations(cx.db(), believed_for).await?;
+    store::clients::forget_credentials(cx.db()).await?;
     if let Some(period) = auth.key_rotation
         && store::is_time_for_a_key(cx.db(), period).await?
     {

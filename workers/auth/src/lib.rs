@@ -6,12 +6,14 @@
 //! `IssueToken` and `IssueOperatorToken` give a token to whoever may publish on their subjects: NATS
 //! permissions leave that to operators.
 
+mod clients;
 mod commands;
 mod config;
 mod grants;
 mod keys;
 mod letters;
 mod passwords;
+mod proof;
 mod queries;
 mod seal;
 mod secrets;
@@ -28,10 +30,14 @@ use shopzen_chassis::{Cx, Failure, Queue, Worker, queue};
 use shopzen_contracts::{
     Service,
     auth::{
-        GetKeys, IssueOperatorToken, IssueToken, ListSigningKeys, RotateSigningKeys,
+        GetKeys, GetTrust, IssueOperatorToken, IssueToken, ListSigningKeys, RotateSigningKeys,
         accounts::{
             ChangeEmail, ChangeMe, ChangePassword, ConfirmEmail, EndSession, GetMe, ListSessions,
             Register, RequestPasswordReset, ResetPassword, SignIn, SignOut, UseSession,
+        },
+        clients::{
+            AddClient, GetClient, GetMetadata, IntrospectToken, ListClients, RequestToken,
+            RevokeClient, RevokeToken, RotateClientSecret, SetClientKeys,
         },
     },
 };
@@ -132,6 +138,17 @@ pub fn worker(config: Config) -> Worker {
     .every("letters", letters::SEND_EVERY, letters::send_due)
     .every("forget", FORGET_EVERY, forget)
     .drain(taken, |_| true, letters::record)
+    .on_commands::<RequestToken, _>(grants::request_token)
+    .on_commands::<RevokeToken, _>(grants::revoke_token)
+    .on_commands::<IntrospectToken, _>(grants::introspect_token)
+    .on_command::<AddClient, _>(clients::add)
+    .on_command::<RotateClientSecret, _>(clients::rotate_secret)
+    .on_command::<SetClientKeys, _>(clients::set_keys)
+    .on_command::<RevokeClient, _>(clients::revoke)
+    .answer::<GetClient, _>(clients::get)
+    .answer::<ListClients, _>(clients::list)
+    .answer::<GetMetadata, _>(queries::metadata)
+    .answer::<GetTrust, _>(queries::trust)
     .answer::<GetKeys, _>(queries::keys)
     .answer::<ListSigningKeys, _>(queries::signing_keys)
     .every("signing keys", keys::LOOK_AFTER_EVERY, keys::look_after)

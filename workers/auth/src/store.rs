@@ -1,6 +1,7 @@
 //! All SQL of the auth worker.
 
 pub(crate) mod accounts;
+pub(crate) mod clients;
 pub(crate) mod letters;
 pub(crate) mod sessions;
 
@@ -9,7 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use shopzen_chassis::{Failure, jiff_sqlx};
 use shopzen_contracts::auth::SigningKey;
-use sqlx::{PgConnection, PgPool, migrate::Migrator};
+use sqlx::{PgConnection, migrate::Migrator};
 use uuid::Uuid;
 
 use crate::token::{Account, KeyPair};
@@ -180,7 +181,9 @@ pub(crate) async fn find_keys(db: &mut PgConnection) -> Result<Vec<SigningKey>, 
 }
 
 /// Everything that may have signed a token that is still good, or will soon, oldest first.
-pub(crate) async fn find_public_keys(db: &PgPool) -> Result<Vec<serde_json::Value>, Failure> {
+pub(crate) async fn find_public_keys(
+    db: &mut PgConnection,
+) -> Result<Vec<serde_json::Value>, Failure> {
     Ok(sqlx::query_scalar(
         "
         SELECT public_jwk FROM signing_keys

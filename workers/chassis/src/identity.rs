@@ -1,7 +1,7 @@
 //! Verifies access tokens. A worker trusts no edge: it looks for itself.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -12,10 +12,11 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation, jwk::Jwk};
 use sha2::{Digest, Sha256};
 use shopzen_contracts::{
     Problem, Query,
-    auth::{AUDIENCE, Claims, GetKeys, ISSUER, KeySet},
+    auth::{AUDIENCE, Claims, GetTrust, Trust},
 };
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::{clock, handle::Caller};
 
@@ -27,17 +28,18 @@ const LEEWAY: Duration = Duration::from_secs(5);
 /// because those before it were withdrawn, is soon known.
 const FETCH_EVERY: Duration = Duration::from_secs(1);
 const FETCH_TIMEOUT: Duration = Duration::from_secs(2);
-/// A key that was withdrawn is believed about this much longer, and as long as the auth worker is away.
+/// What was withdrawn, be it a key, a token or what a token comes from, is believed about this much longer, and as
+/// long as the auth worker is away.
 const REFRESH_EVERY: Duration = Duration::from_secs(5);
 /// Verified tokens that are remembered.
 const VERIFIED_MAX: usize = 10_000;
 /// A remembered token is verified again after this long.
 const VERIFIED_FOR: Duration = Duration::from_mins(1);
 
-/// Knows the auth worker's public keys, and remembers what it has verified.
+/// Knows what the auth worker says is to be believed, and remembers what it has verified.
 pub(crate) struct Verifier {
     client: async_nats::Client,
-    keys: Mutex<Keys>,
+    known: Mutex<Known>,
     verified: Mutex<HashMap<[u8; 32], Verified>>,
 }
 
@@ -49,16 +51,61 @@ struct Verified {
 }
 
 #[derive(Default)]
-struct Keys {
-    by_id: HashMap<String, DecodingKey>,
+struct Known {
+    trusted: Arc<Trusted>,
     fetched_at: Option<Instant>,
+}
+
+/// What is believed.
+#[derive(Clone, Default)]
+struct Trusted {
+    issuer: String,
+    keys: HashMap<String, DecodingKey>,
+    revoked: HashSet<Uuid>,
+}
+
+impl Trusted {
+    fn new(trust: Trust) -> Self {
+        let keys = trust
+            .keys
+            .into_iter()
+            .filter_map(|key| serde_json::from_value::<Jwk>(key).ok());
+        let by_id = keys.filter_map(|jwk| {
+            let key_id = jwk.common.key_id.clone()?;
+            Some((key_id, DecodingKey::from_jwk(&jwk).ok()?))
+        });
+        Self {
+            issuer: trust.issuer,
+            keys: by_id.collect(),
+            revoked: trust.revoked.into_iter().collect(),
+        }
+    }
+
+    /// The claims of a token, where its key is one of ours.
+    fn read(&self, token: &str, key_id: &str) -> Option<Claims> {
+        let key = self.keys.get(key_id)?;
+        let rules = rules(&self.issuer);
+        let claims = jsonwebtoken::decode::<Claims>(token, key, &rules)
+            .ok()?
+            .claims;
+        (!claims.is_one_of(&self.revoked)).then_some(claims)
+    }
+
+    /// Whether what was read before would be read again.
+    fn still_believes(&self, Verified { claims, key_id, .. }: &Verified) -> bool {
+        let expired = u64::try_from(clock::now().as_second()).is_ok_and(|now| now > claims.exp);
+        !expired
+            && claims.iss == self.issuer
+            && self.keys.contains_key(key_id)
+            && !claims.is_one_of(&self.revoked)
+    }
 }
 
 impl Verifier {
     pub(crate) fn new(client: async_nats::Client) -> Self {
         Self {
             client,
-            keys: Mutex::default(),
+            known: Mutex::default(),
             verified: Mutex::default(),
         }
     }
@@ -82,20 +129,17 @@ impl Verifier {
             return Err(bad());
         }
         let key_id = head.kid.ok_or_else(bad)?;
-        let key = if let Some(key) = self.key(&key_id) {
-            key
-        } else {
-            self.fetch_keys().await?;
-            self.key(&key_id).ok_or_else(bad)?
-        };
-        let claims = jsonwebtoken::decode::<Claims>(token, &key, &rules())
-            .map_err(|_| bad())?
-            .claims;
+        let mut trusted = self.trusted();
+        if !trusted.keys.contains_key(&key_id) {
+            self.fetch().await?;
+            trusted = self.trusted();
+        }
+        let claims = trusted.read(token, &key_id).ok_or_else(bad)?;
         self.remember(digest, key_id, &claims);
         Ok(Caller::Verified(claims))
     }
 
-    /// Asks for the keys every few seconds until shutdown.
+    /// Asks what is to be believed every few seconds until shutdown.
     pub(crate) fn keep_fresh(
         self: Arc<Self>,
         shutdown: CancellationToken,
@@ -108,40 +152,36 @@ impl Verifier {
                     () = shutdown.cancelled() => return,
                     _ = tick.tick() => {}
                 }
-                let keys = tokio::select! {
+                let trusted = tokio::select! {
                     () = shutdown.cancelled() => return,
-                    keys = self.ask_for_keys() => keys,
+                    trusted = self.ask() => trusted,
                 };
                 // While nobody answers, what was good stays good.
-                if let Some(keys) = keys {
-                    self.believe(keys);
+                if let Some(trusted) = trusted {
+                    self.believe(trusted);
                 }
             }
         })
     }
 
-    /// Trusts a key without asking the auth worker: for tests.
-    pub(crate) fn trust(&self, key_id: &str, key: DecodingKey) {
-        let mut keys = self
-            .keys
-            .lock()
-            .expect("nothing panics while it holds this");
-        keys.by_id.insert(key_id.to_owned(), key);
+    /// Trusts a key, and who issues tokens with it, without asking the auth worker: for tests.
+    pub(crate) fn trust(&self, issuer: &str, key_id: &str, key: DecodingKey) {
+        self.believe(Trusted {
+            issuer: issuer.to_owned(),
+            keys: HashMap::from([(key_id.to_owned(), key)]),
+            revoked: HashSet::new(),
+        });
     }
 
     fn remembered(&self, digest: &[u8; 32]) -> Option<Claims> {
+        let trusted = self.trusted();
         let verified = self
             .verified
             .lock()
             .expect("nothing panics while it holds this");
-        let Verified {
-            claims,
-            key_id,
-            until,
-        } = verified.get(digest)?;
-        let expired = u64::try_from(clock::now().as_second()).is_ok_and(|now| now > claims.exp);
-        let counts = *until > Instant::now() && !expired && self.key(key_id).is_some();
-        counts.then(|| claims.clone())
+        let one = verified.get(digest)?;
+        let counts = one.until > Instant::now() && trusted.still_believes(one);
+        counts.then(|| one.claims.clone())
     }
 
     fn remember(&self, digest: [u8; 32], key_id: String, claims: &Claims) {
@@ -160,16 +200,15 @@ impl Verifier {
         verified.insert(digest, one);
     }
 
-    fn key(&self, key_id: &str) -> Option<DecodingKey> {
-        self.keys
+    fn trusted(&self) -> Arc<Trusted> {
+        let known = self
+            .known
             .lock()
-            .expect("nothing panics while it holds this")
-            .by_id
-            .get(key_id)
-            .cloned()
+            .expect("nothing panics while it holds this");
+        Arc::clone(&known.trusted)
     }
 
-    async fn fetch_keys(&self) -> Result<(), Problem> {
+    async fn fetch(&self) -> Result<(), Problem> {
         let away = || {
             Problem::new(
                 503,
@@ -178,54 +217,96 @@ impl Verifier {
             )
         };
         {
-            let mut keys = self
-                .keys
+            let mut known = self
+                .known
                 .lock()
                 .expect("nothing panics while it holds this");
             let now = Instant::now();
-            if !keys.by_id.is_empty() && keys.fetched_at.is_some_and(|at| now < at + FETCH_EVERY) {
+            let is_known = !known.trusted.keys.is_empty();
+            if is_known && known.fetched_at.is_some_and(|at| now < at + FETCH_EVERY) {
                 return Ok(());
             }
-            keys.fetched_at = Some(now);
+            known.fetched_at = Some(now);
         }
-        let keys = self.ask_for_keys().await.ok_or_else(away)?;
-        self.believe(keys);
+        let trusted = self.ask().await.ok_or_else(away)?;
+        self.believe(trusted);
         Ok(())
     }
 
-    async fn ask_for_keys(&self) -> Option<HashMap<String, DecodingKey>> {
-        let body = serde_json::to_vec(&GetKeys {}).expect("a contract is plain data");
-        let asked = self.client.request(GetKeys::SUBJECT, body.into());
+    async fn ask(&self) -> Option<Trusted> {
+        let body = serde_json::to_vec(&GetTrust {}).expect("a contract is plain data");
+        let asked = self.client.request(GetTrust::SUBJECT, body.into());
         let reply = timeout(FETCH_TIMEOUT, asked).await.ok()?.ok()?;
-        let set: KeySet = serde_json::from_slice(&reply.payload).ok()?;
-        let keys = set
-            .keys
-            .into_iter()
-            .filter_map(|key| serde_json::from_value::<Jwk>(key).ok());
-        Some(
-            keys.filter_map(|jwk| {
-                let key_id = jwk.common.key_id.clone()?;
-                Some((key_id, DecodingKey::from_jwk(&jwk).ok()?))
-            })
-            .collect(),
-        )
+        serde_json::from_slice(&reply.payload)
+            .ok()
+            .map(Trusted::new)
     }
 
-    fn believe(&self, by_id: HashMap<String, DecodingKey>) {
-        self.keys
+    fn believe(&self, trusted: Trusted) {
+        self.known
             .lock()
             .expect("nothing panics while it holds this")
-            .by_id = by_id;
+            .trusted = Arc::new(trusted);
     }
 }
 
 /// The library's defaults check too little (research, security.md §1.4), so every rule stands here.
-fn rules() -> Validation {
+fn rules(issuer: &str) -> Validation {
     let mut rules = Validation::new(Algorithm::ES256);
     rules.set_required_spec_claims(&["exp", "nbf", "aud", "iss", "sub"]);
     rules.set_audience(&[AUDIENCE]);
-    rules.set_issuer(&[ISSUER]);
+    rules.set_issuer(&[issuer]);
     rules.validate_nbf = true;
     rules.leeway = LEEWAY.as_secs();
     rules
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verified(sid: Option<Uuid>) -> Verified {
+        let now = u64::try_from(clock::now().as_second()).unwrap();
+        let claims = Claims {
+            iss: "https://shop.example".to_owned(),
+            sub: clock::new_id(),
+            aud: AUDIENCE.to_owned(),
+            exp: now + 60,
+            nbf: now,
+            iat: now,
+            jti: clock::new_id(),
+            sid,
+            client_id: "test".to_owned(),
+            scope: String::new(),
+        };
+        Verified {
+            claims,
+            key_id: "key".to_owned(),
+            until: Instant::now() + VERIFIED_FOR,
+        }
+    }
+
+    fn trusted(issuer: &str, revoked: &[Uuid]) -> Trusted {
+        Trusted {
+            issuer: issuer.to_owned(),
+            keys: HashMap::from([("key".to_owned(), DecodingKey::from_secret(b"any"))]),
+            revoked: revoked.iter().copied().collect(),
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_counts_only_while_nothing_of_it_is_withdrawn() {
+        const OURS: &str = "https://shop.example";
+        let session = clock::new_id();
+        let one = verified(Some(session));
+        let Claims { sub, jti, .. } = one.claims;
+        assert!(trusted(OURS, &[clock::new_id()]).still_believes(&one));
+        for withdrawn in [session, sub, jti] {
+            assert!(!trusted(OURS, &[withdrawn]).still_believes(&one));
+        }
+        assert!(!trusted("https://other.example", &[]).still_believes(&one));
+        let mut without_key = trusted(OURS, &[]);
+        without_key.keys.clear();
+        assert!(!without_key.still_believes(&one));
+    }
 }

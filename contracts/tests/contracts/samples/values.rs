@@ -7,8 +7,8 @@ use serde_json::json;
 use shopzen_contracts::{
     Currency, Money, OrderId, ProductId, Quantity, Sku, Slug,
     auth::{
-        GetKeys, IssueOperatorToken, IssueToken, IssuedToken, KeySet, ListSigningKeys,
-        RotateSigningKeys, SigningKey, SigningKeys,
+        GetKeys, GetTrust, IssueOperatorToken, IssueToken, IssuedToken, KeySet, ListSigningKeys,
+        RotateSigningKeys, SigningKey, SigningKeys, Trust,
     },
     catalog::{
         Categories, Category, Facet, FacetValue, GetProduct, Image, ImportProducts, ImportResult,
@@ -36,11 +36,12 @@ use shopzen_contracts::{
 };
 use uuid::Uuid;
 
-use super::{Samples, accounts, audits};
+use super::{Samples, accounts, audits, clients};
 
 pub(super) fn samples() -> Samples {
     let mut samples = Samples::default();
     auth(&mut samples);
+    clients::add(&mut samples);
     catalog(&mut samples);
     orders(&mut samples);
     stock(&mut samples);
@@ -72,6 +73,12 @@ fn auth(samples: &mut Samples) {
         "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
         "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM",
     });
+    let trust = Trust {
+        issuer: "https://shop.example".to_owned(),
+        keys: vec![key.clone()],
+        revoked: vec![id(1)],
+    };
+    samples.query(&GetTrust {}, &trust);
     samples.query(&GetKeys {}, &KeySet { keys: vec![key] });
     let key = |kid: &str, signs_from, believed_until| SigningKey {
         kid: kid.to_owned(),

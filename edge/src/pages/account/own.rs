@@ -9,8 +9,7 @@ use uuid::Uuid;
 
 use super::{complaints, message, private, see_other};
 use crate::{
-    form::Form,
-    pages::assets::STYLE_SHEET,
+    pages::{assets::STYLE_SHEET, form::OwnForm},
     problem::{Refusal, blocked, password_wrong},
     request::Named,
     session::{Attempt, Visitor},
@@ -54,7 +53,7 @@ async fn render(
 
 pub(crate) async fn end_session(
     Named(id): Named<Uuid>,
-    mut form: Form,
+    mut form: OwnForm,
 ) -> Result<Response, Refusal> {
     if form.visitor.session.is_none() {
         return see_other(SIGN_IN);
@@ -67,13 +66,13 @@ pub(crate) async fn end_session(
     see_other("/account")
 }
 
-pub(crate) async fn change_password(_: Attempt, mut form: Form) -> Result<Response, Refusal> {
+pub(crate) async fn change_password(_: Attempt, mut form: OwnForm) -> Result<Response, Refusal> {
     if form.visitor.session.is_none() {
         return see_other(SIGN_IN);
     }
     let wish = ChangePassword {
-        current_password: form.confidential("current_password"),
-        password: form.confidential("password"),
+        current_password: form.confidential("current_password")?,
+        password: form.confidential("password")?,
     };
     let refusal = match form.visitor.caller.command_for(&wish).await {
         Ok(PasswordOutcome::Accepted) => {

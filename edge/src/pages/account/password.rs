@@ -6,8 +6,7 @@ use shopzen_contracts::auth::accounts::{RequestPasswordReset, ResetPassword};
 
 use super::{complaints, message, private};
 use crate::{
-    form::Form,
-    pages::assets::STYLE_SHEET,
+    pages::{assets::STYLE_SHEET, form::OwnForm},
     params::Params,
     problem::Refusal,
     session::{Attempt, Visitor},
@@ -32,8 +31,8 @@ pub(crate) async fn show(visitor: Visitor) -> Result<Response, Refusal> {
     private(StatusCode::OK, &page)
 }
 
-pub(crate) async fn send(_: Attempt, mut form: Form) -> Result<Response, Refusal> {
-    let email = form.text("email");
+pub(crate) async fn send(_: Attempt, mut form: OwnForm) -> Result<Response, Refusal> {
+    let email = form.text("email")?;
     let form_token = form.visitor.form_token();
     let wish = RequestPasswordReset {
         email: email.clone(),
@@ -76,12 +75,12 @@ pub(crate) async fn ask_for_new(visitor: Visitor, mut params: Params) -> Result<
     private(StatusCode::OK, &page)
 }
 
-pub(crate) async fn set_new(_: Attempt, mut form: Form) -> Result<Response, Refusal> {
-    let token = form.confidential("token");
+pub(crate) async fn set_new(_: Attempt, mut form: OwnForm) -> Result<Response, Refusal> {
+    let token = form.confidential("token")?;
     let form_token = form.visitor.form_token();
     let wish = ResetPassword {
         token: token.clone(),
-        password: form.confidential("password"),
+        password: form.confidential("password")?,
     };
     match form.visitor.caller.command_for(&wish).await {
         Ok(_) => message(

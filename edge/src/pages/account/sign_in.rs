@@ -12,8 +12,7 @@ use shopzen_contracts::auth::accounts::{SignIn, SignInOutcome, SignOut};
 
 use super::{own_path, private, see_other};
 use crate::{
-    form::Form,
-    pages::assets::STYLE_SHEET,
+    pages::{assets::STYLE_SHEET, form::OwnForm},
     params::Params,
     problem::Refusal,
     session::{Attempt, Visitor, clear_cookie, set_cookie},
@@ -62,9 +61,9 @@ pub(crate) async fn show(visitor: Visitor, mut params: Params) -> Result<Respons
     private(StatusCode::OK, &page)
 }
 
-pub(crate) async fn send(_: Attempt, mut form: Form) -> Result<Response, Refusal> {
-    let (email, password) = (form.text("email"), form.confidential("password"));
-    let wanted = form.text("return_to");
+pub(crate) async fn send(_: Attempt, mut form: OwnForm) -> Result<Response, Refusal> {
+    let (email, password) = (form.text("email")?, form.confidential("password")?);
+    let wanted = form.text("return_to")?;
     let return_to = own_path(&wanted).unwrap_or(HOME);
     let Visitor {
         mut caller,
@@ -121,7 +120,7 @@ pub(crate) async fn send(_: Attempt, mut form: Form) -> Result<Response, Refusal
     Ok(response)
 }
 
-pub(crate) async fn sign_out(form: Form) -> Result<Response, Refusal> {
+pub(crate) async fn sign_out(form: OwnForm) -> Result<Response, Refusal> {
     let Visitor {
         mut caller, cookie, ..
     } = form.visitor;

@@ -6,8 +6,7 @@ use shopzen_contracts::auth::accounts::{ConfirmEmail, Register};
 
 use super::{complaints, message, private};
 use crate::{
-    form::Form,
-    pages::assets::STYLE_SHEET,
+    pages::{assets::STYLE_SHEET, form::OwnForm},
     params::Params,
     problem::Refusal,
     session::{Attempt, Visitor},
@@ -34,11 +33,11 @@ pub(crate) async fn show(visitor: Visitor) -> Result<Response, Refusal> {
     private(StatusCode::OK, &page)
 }
 
-pub(crate) async fn send(_: Attempt, mut form: Form) -> Result<Response, Refusal> {
-    let (name, email) = (form.text("name"), form.text("email"));
+pub(crate) async fn send(_: Attempt, mut form: OwnForm) -> Result<Response, Refusal> {
+    let (name, email) = (form.text("name")?, form.text("email")?);
     let wish = Register {
         email: email.clone(),
-        password: form.confidential("password"),
+        password: form.confidential("password")?,
         name: name.clone(),
     };
     let form_token = form.visitor.form_token();
@@ -85,8 +84,8 @@ pub(crate) async fn ask_to_confirm(
     private(StatusCode::OK, &page)
 }
 
-pub(crate) async fn confirm(_: Attempt, mut form: Form) -> Result<Response, Refusal> {
-    let token = form.confidential("token");
+pub(crate) async fn confirm(_: Attempt, mut form: OwnForm) -> Result<Response, Refusal> {
+    let token = form.confidential("token")?;
     let form_token = form.visitor.form_token();
     let confirm = ConfirmEmail {
         token: token.clone(),

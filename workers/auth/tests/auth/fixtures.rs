@@ -23,6 +23,9 @@ pub(crate) const GOOD_PASSWORD: &str = "copper-lantern-drizzle";
 /// What seals and signs for the worker under test.
 const SECRET: &str = "kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk";
 
+/// Who tokens are from.
+pub(crate) const ISSUER: &str = "https://shop.example";
+
 pub(crate) async fn bus() -> Bus {
     let login = NatsLogin {
         url: servers().nats_url(),
@@ -37,7 +40,7 @@ pub(crate) fn config() -> Config {
     Config {
         database_url: Secret::new(servers().database_url()),
         key_encryption_key: Secret::new(SECRET),
-        issuer: "https://shop.example".to_owned(),
+        issuer: ISSUER.to_owned(),
         ..Config::default()
     }
 }

@@ -10,13 +10,13 @@ use shopzen_chassis::{
 };
 use shopzen_contracts::{
     Problem, Service, Sku,
-    auth::{GetKeys, IssueToken},
+    auth::{GetTrust, IssueToken},
     stock::{ListMovements, Movements},
 };
 use shopzen_test_servers::servers;
 use sqlx::{PgPool, migrate::Migrator};
 
-use crate::fixtures::{bus, config, eventually, harness};
+use crate::fixtures::{ISSUER, bus, config, eventually, harness};
 
 /// A worker that only staff may ask.
 async fn guarded(bus: &Bus) -> Harness {
@@ -100,7 +100,7 @@ impl Forge {
         header.kid = Some(kid);
         let now = clock::now().as_second();
         let claims = json!({
-            "iss": "shopzen", "aud": "shopzen", "sub": clock::new_id(), "jti": clock::new_id(),
+            "iss": ISSUER, "aud": "shopzen", "sub": clock::new_id(), "jti": clock::new_id(),
             "iat": now, "nbf": now, "exp": now + 600, "client_id": "test", "scope": "stock:write",
         });
         Self {
@@ -302,7 +302,7 @@ async fn run_auth(bus: &Bus) -> Harness {
     });
     let asker = Asker::new(bus.clone());
     eventually("auth answers", async || {
-        asker.query(&GetKeys {}, &Asking::default()).await.is_ok()
+        asker.query(&GetTrust {}, &Asking::default()).await.is_ok()
     })
     .await;
     auth
