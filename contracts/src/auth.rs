@@ -1,5 +1,7 @@
 //! Who is asking. The auth worker issues tokens; every worker verifies them for itself.
 
+mod roles;
+
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,6 +9,11 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{Access, Command, Query, Scope};
+
+pub use roles::{
+    AccountRoles, GetAccountRoles, GetCustomerRoles, ListRoles, RoleMeaning, Roles, ScopeMeaning,
+    SetAccountRoles, SetCustomerRoles,
+};
 
 /// What an access token says (RFC 9068, `at+jwt`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -10,7 +10,10 @@ use serde_json::Value;
 use crate::{
     Access, Command, Event, Notice, Query,
     audit::GetReport,
-    auth::{GetKeys, IssueOperatorToken, IssueToken, ListSigningKeys, RotateSigningKeys},
+    auth::{
+        GetAccountRoles, GetCustomerRoles, GetKeys, IssueOperatorToken, IssueToken, ListRoles,
+        ListSigningKeys, RotateSigningKeys, SetAccountRoles, SetCustomerRoles,
+    },
     catalog::{
         GetProduct, ImportProducts, ListCategories, ListProducts, ProductChanged, Suggest,
         UpsertProduct,
@@ -101,6 +104,11 @@ pub fn messages() -> Vec<Message> {
         query::<GetKeys>(),
         query::<ListSigningKeys>(),
         command::<RotateSigningKeys>(),
+        query::<ListRoles>(),
+        query::<GetCustomerRoles>(),
+        command::<SetCustomerRoles>(),
+        query::<GetAccountRoles>(),
+        command::<SetAccountRoles>(),
         query::<ListProducts>(),
         query::<GetProduct>(),
         query::<ListCategories>(),

@@ -37,8 +37,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use limits::Limits;
 
 use api::{
-    admin_audit, admin_dead_letters, admin_products, admin_stock, catalogue, keys, order_events,
-    orders, products, stock, stock_stream, timeline, webhooks,
+    admin_audit, admin_dead_letters, admin_products, admin_roles, admin_stock, catalogue, keys,
+    order_events, orders, products, stock, stock_stream, timeline, webhooks,
 };
 use hub::Hub;
 use limits::Limiter;
@@ -56,9 +56,8 @@ const PUT: Method = Method::PUT;
 
 /// What is served where.
 fn routes() -> Routes {
-    pages(for_gateways(for_staff(for_clients(for_shoppers(
-        Routes::default(),
-    )))))
+    let routes = for_clients(for_shoppers(Routes::default()));
+    pages(for_gateways(for_staff_of_accounts(for_staff(routes))))
 }
 
 fn for_shoppers(routes: Routes) -> Routes {
@@ -196,6 +195,19 @@ fn for_staff(routes: Routes) -> Routes {
             admin_dead_letters::drop_one,
             admin_dead_letters::DROP,
         )
+}
+
+fn for_staff_of_accounts(routes: Routes) -> Routes {
+    const OF_CUSTOMER: &str = "/api/v1/admin/customers/{account_id}/roles";
+    routes
+        .api(
+            GET,
+            "/api/v1/admin/roles",
+            admin_roles::list,
+            admin_roles::LIST,
+        )
+        .api(GET, OF_CUSTOMER, admin_roles::get, admin_roles::GET)
+        .api(PUT, OF_CUSTOMER, admin_roles::put, admin_roles::PUT)
 }
 
 fn for_gateways(routes: Routes) -> Routes {

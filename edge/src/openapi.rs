@@ -18,6 +18,21 @@ pub(crate) static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| {
     (text.replace("[`", "`").replace("`]", "`") + "\n").into()
 });
 
+/// A command's schema without what the path says.
+pub(crate) fn without<C: Command>(name: &str, generator: &mut SchemaGenerator) -> Schema {
+    let mut schema = C::json_schema(generator);
+    if let Some(properties) = schema
+        .get_mut("properties")
+        .and_then(|it| it.as_object_mut())
+    {
+        properties.remove(name);
+    }
+    if let Some(required) = schema.get_mut("required").and_then(|it| it.as_array_mut()) {
+        required.retain(|required| required != name);
+    }
+    schema
+}
+
 type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
 fn schema_of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
@@ -292,7 +307,8 @@ fn idempotency_key(_: &mut SchemaGenerator) -> Schema {
 }
 
 /// What the names in braces stand for.
-const PATH_PARAMETERS: [(&str, SchemaOf, &str); 6] = [
+const PATH_PARAMETERS: [(&str, SchemaOf, &str); 7] = [
+    ("account_id", schema_of::<Uuid>, "The account's id."),
     (
         "gateway",
         schema_of::<String>,

@@ -240,6 +240,21 @@ impl JsonBody {
     }
 }
 
+impl JsonBody {
+    /// The body with what the path says, which stands there and nowhere else.
+    pub(crate) fn with_path(self, name: &str, value: &str) -> Result<Bytes, Refusal> {
+        let mut object = self.into_object()?;
+        if object.insert(name.to_owned(), value.into()).is_some() {
+            return Err(Refusal::Invalid(vec![FieldError::new(
+                params::pointer(name),
+                "unknown_field",
+                "stands in the path, not here",
+            )]));
+        }
+        Ok(encode(&object))
+    }
+}
+
 /// A request that says nothing in its body: it has none, or `{}`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NoBody;
@@ -393,6 +408,23 @@ mod tests {
             None
         );
         assert!(order_token(&none, Some("order_token=%ff")).is_err());
+    }
+
+    #[test]
+    fn what_the_path_says_comes_from_there_alone() {
+        let body = |text: &'static str| JsonBody(Bytes::from_static(text.as_bytes()));
+        assert_eq!(
+            body(r#"{"delta":1}"#).with_path("sku", "LAMP").unwrap(),
+            r#"{"delta":1,"sku":"LAMP"}"#
+        );
+        assert!(matches!(
+            body(r#"{"sku":"LAMP"}"#).with_path("sku", "LAMP"),
+            Err(Refusal::Invalid(_))
+        ));
+        assert!(matches!(
+            body("1").with_path("sku", "LAMP"),
+            Err(Refusal::MalformedJson(_))
+        ));
     }
 
     #[test]

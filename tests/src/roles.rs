@@ -6,7 +6,10 @@ use shopzen_chassis::{Description, ping_of};
 use shopzen_contracts::{
     Command, Event, Notice, Query, Service,
     audit::GetReport,
-    auth::{GetKeys, IssueOperatorToken, IssueToken, ListSigningKeys, RotateSigningKeys},
+    auth::{
+        GetAccountRoles, GetCustomerRoles, GetKeys, IssueOperatorToken, IssueToken, ListRoles,
+        ListSigningKeys, RotateSigningKeys, SetAccountRoles, SetCustomerRoles,
+    },
     catalog::{GetProduct, ImportProducts, ListCategories, ListProducts, Suggest, UpsertProduct},
     catalogue,
     notify::{AuditMails, ListMails},
@@ -71,6 +74,9 @@ impl Role {
                 ListMovements::SUBJECT,
                 GetReport::SUBJECT,
                 GetKeys::SUBJECT,
+                ListRoles::SUBJECT,
+                GetCustomerRoles::SUBJECT,
+                SetCustomerRoles::SUBJECT,
             ])
             .into_iter()
             .chain(Service::ALL.into_iter().map(history))
@@ -91,6 +97,8 @@ impl Role {
                 IssueOperatorToken::SUBJECT,
                 ListSigningKeys::SUBJECT,
                 RotateSigningKeys::SUBJECT,
+                GetAccountRoles::SUBJECT,
+                SetAccountRoles::SUBJECT,
                 ListProducts::SUBJECT,
                 ImportProducts::SUBJECT,
                 ImportLevels::SUBJECT,

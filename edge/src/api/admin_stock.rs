@@ -5,20 +5,19 @@ use axum::{
     http::{StatusCode, Uri},
     response::Response,
 };
-use bytes::Bytes;
-use schemars::{JsonSchema, Schema, SchemaGenerator};
+use schemars::{Schema, SchemaGenerator};
 use shopzen_contracts::{
-    FieldError, Sku,
+    Sku,
     stock::{AdjustStock, ListMovements, Movements, StockLevel},
 };
 
 use crate::{
     answer::{self, Cache},
     api::orders::mark_replayed,
-    openapi::{Operation, Parameter},
+    openapi::{self, Operation, Parameter},
     params::Params,
     problem::Refusal,
-    request::{Caller, JsonBody, Named, encode},
+    request::{Caller, JsonBody, Named},
 };
 
 pub(crate) const ADJUST: Operation =
@@ -34,38 +33,16 @@ pub(crate) async fn adjust(
     Named(sku): Named<Sku>,
     body: JsonBody,
 ) -> Result<Response, Refusal> {
-    let answered = caller.command::<AdjustStock>(with_sku(body, &sku)?).await?;
+    let body = body.with_path("sku", sku.as_str())?;
+    let answered = caller.command::<AdjustStock>(body).await?;
     let mut response = answer::json(StatusCode::OK, answered.body);
     mark_replayed(response.headers_mut(), answered.replayed);
     Ok(response)
 }
 
-/// The command has a SKU; here it stands in the path and nowhere else.
-fn with_sku(body: JsonBody, sku: &Sku) -> Result<Bytes, Refusal> {
-    let mut command = body.into_object()?;
-    if command
-        .insert("sku".to_owned(), sku.as_str().into())
-        .is_some()
-    {
-        let error = FieldError::new("/sku", "unknown_field", "stands in the path, not here");
-        return Err(Refusal::Invalid(vec![error]));
-    }
-    Ok(encode(&command))
-}
-
-/// The command's schema without what the path says.
+/// The SKU stands in the path.
 fn adjustment(generator: &mut SchemaGenerator) -> Schema {
-    let mut schema = AdjustStock::json_schema(generator);
-    if let Some(properties) = schema
-        .get_mut("properties")
-        .and_then(|it| it.as_object_mut())
-    {
-        properties.remove("sku");
-    }
-    if let Some(required) = schema.get_mut("required").and_then(|it| it.as_array_mut()) {
-        required.retain(|name| name != "sku");
-    }
-    schema
+    openapi::without::<AdjustStock>("sku", generator)
 }
 
 pub(crate) const MOVEMENTS: Operation =
@@ -86,25 +63,4 @@ pub(crate) async fn movements(
     params.finish()?;
     let body = caller.query(&ListMovements { sku, limit, cursor }).await?;
     answer::page(uri.path(), query.as_deref(), Cache::Private, body)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_sku_comes_from_the_path_alone() {
-        let sku = Sku::parse("LAMP").unwrap();
-        let merged =
-            |body: &'static str| with_sku(JsonBody(Bytes::from_static(body.as_bytes())), &sku);
-        assert_eq!(
-            merged(r#"{"delta":1}"#).unwrap(),
-            r#"{"delta":1,"sku":"LAMP"}"#
-        );
-        assert!(matches!(
-            merged(r#"{"sku":"LAMP"}"#),
-            Err(Refusal::Invalid(_))
-        ));
-        assert!(matches!(merged("1"), Err(Refusal::MalformedJson(_))));
-    }
 }

@@ -76,7 +76,7 @@ async fn token_for(cx: &mut Cx, auth: &Auth, account: &Account) -> Result<Issued
 }
 
 /// An address as accounts have it. None where no account can have it.
-fn normalised(email: &str) -> Option<String> {
+pub(crate) fn normalised(email: &str) -> Option<String> {
     let email = email.trim().to_lowercase();
     let is_possible = (1..=EMAIL_LENGTH_MAX).contains(&email.len())
         // PostgreSQL takes no NUL.

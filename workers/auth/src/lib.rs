@@ -10,6 +10,7 @@ mod commands;
 mod config;
 mod keys;
 mod queries;
+mod roles;
 mod seal;
 mod seed;
 mod store;
@@ -23,7 +24,10 @@ use std::{
 use shopzen_chassis::{Failure, Worker};
 use shopzen_contracts::{
     Service,
-    auth::{GetKeys, IssueOperatorToken, IssueToken, ListSigningKeys, RotateSigningKeys},
+    auth::{
+        GetAccountRoles, GetCustomerRoles, GetKeys, IssueOperatorToken, IssueToken, ListRoles,
+        ListSigningKeys, RotateSigningKeys, SetAccountRoles, SetCustomerRoles,
+    },
 };
 
 use seal::Seal;
@@ -75,6 +79,11 @@ pub fn worker(config: Config) -> Worker {
     .on_command::<IssueToken, _>(commands::issue_token)
     .on_command::<IssueOperatorToken, _>(commands::issue_operator_token)
     .on_command::<RotateSigningKeys, _>(keys::rotate)
+    .on_command::<SetCustomerRoles, _>(roles::set_of_customer)
+    .on_command::<SetAccountRoles, _>(roles::set_of_account)
+    .answer::<ListRoles, _>(roles::list)
+    .answer::<GetCustomerRoles, _>(roles::of_customer)
+    .answer::<GetAccountRoles, _>(roles::of_account)
     .answer::<GetKeys, _>(queries::keys)
     .answer::<ListSigningKeys, _>(queries::signing_keys)
     .every("signing keys", keys::LOOK_AFTER_EVERY, keys::look_after)

@@ -3,4 +3,5 @@
 mod fixtures;
 mod issuing;
 mod keys;
+mod roles;
 mod verifying;
