@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod clients;
+mod roles;
 
 use std::collections::HashSet;
 
@@ -12,6 +13,11 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{Access, Command, Query, Scope};
+
+pub use roles::{
+    AccountRoles, GetAccountRoles, GetCustomerRoles, ListRoles, RoleMeaning, Roles, ScopeMeaning,
+    SetAccountRoles, SetCustomerRoles,
+};
 
 /// What an access token says (RFC 9068, `at+jwt`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -11,7 +11,8 @@ use crate::{
     Access, Command, Event, Notice, Query,
     audit::GetReport,
     auth::{
-        GetKeys, GetTrust, IssueOperatorToken, IssueToken, ListSigningKeys, RotateSigningKeys,
+        GetAccountRoles, GetCustomerRoles, GetKeys, GetTrust, IssueOperatorToken, IssueToken,
+        ListRoles, ListSigningKeys, RotateSigningKeys, SetAccountRoles, SetCustomerRoles,
         accounts::{
             ChangeEmail, ChangeMe, ChangePassword, ConfirmEmail, EndSession, GetMe, ListSessions,
             Register, RequestPasswordReset, ResetPassword, SignIn, SignOut, UseSession,
@@ -135,6 +136,11 @@ pub fn messages() -> Vec<Message> {
         command::<RotateClientSecret>(),
         command::<SetClientKeys>(),
         command::<RevokeClient>(),
+        query::<ListRoles>(),
+        query::<GetCustomerRoles>(),
+        command::<SetCustomerRoles>(),
+        query::<GetAccountRoles>(),
+        command::<SetAccountRoles>(),
         query::<ListProducts>(),
         query::<GetProduct>(),
         query::<ListCategories>(),

@@ -187,6 +187,12 @@ pub(crate) const CODES: &[Code] = &[
     ),
     code(
         409,
+        "last_owner",
+        "This account is the shop's last owner, and would be one no more.",
+        "Make somebody else an owner first.",
+    ),
+    code(
+        409,
         "not_cancellable",
         "The order has come too far to be cancelled, or has ended already.",
         "Read the order; what is shipped can be returned.",

@@ -42,9 +42,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use limits::Limits;
 
 use api::{
-    accounts, admin_audit, admin_clients, admin_dead_letters, admin_products, admin_stock,
-    catalogue, keys, me, oauth, order_events, orders, products, stock, stock_stream, timeline,
-    webhooks,
+    accounts, admin_audit, admin_clients, admin_dead_letters, admin_products, admin_roles,
+    admin_stock, catalogue, keys, me, oauth, order_events, orders, products, stock, stock_stream,
+    timeline, webhooks,
 };
 use hub::Hub;
 use limits::Limiter;
@@ -66,7 +66,7 @@ const DELETE: Method = Method::DELETE;
 /// What is served where.
 fn routes() -> Routes {
     let api = for_accounts(for_clients(for_shoppers(Routes::default())));
-    let api = for_those_who_let_in(for_staff(api));
+    let api = for_those_who_let_in(for_staff_of_accounts(for_staff(api)));
     pages_of_accounts(pages(for_gateways(api)))
 }
 
@@ -306,6 +306,19 @@ fn for_those_who_let_in(routes: Routes) -> Routes {
             admin_clients::revoke,
             admin_clients::REVOKE,
         )
+}
+
+fn for_staff_of_accounts(routes: Routes) -> Routes {
+    const OF_CUSTOMER: &str = "/api/v1/admin/customers/{account_id}/roles";
+    routes
+        .api(
+            GET,
+            "/api/v1/admin/roles",
+            admin_roles::list,
+            admin_roles::LIST,
+        )
+        .api(GET, OF_CUSTOMER, admin_roles::get, admin_roles::GET)
+        .api(PUT, OF_CUSTOMER, admin_roles::put, admin_roles::PUT)
 }
 
 fn for_gateways(routes: Routes) -> Routes {

@@ -349,7 +349,8 @@ struct OAuthProblem {
 }
 
 /// What the names in braces stand for.
-const PATH_PARAMETERS: [(&str, SchemaOf, &str); 8] = [
+const PATH_PARAMETERS: [(&str, SchemaOf, &str); 9] = [
+    ("account_id", schema_of::<Uuid>, "The account's id."),
     (
         "gateway",
         schema_of::<String>,

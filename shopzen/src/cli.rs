@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
 use shopzen_catalog::feed::Format;
 use shopzen_chassis::{LetterState, clock};
-use shopzen_contracts::{Currency, OrderId, Service};
+use shopzen_contracts::{Currency, OrderId, Role as AccountRole, Service};
 use uuid::Uuid;
 
 use crate::{bench::BenchArgs, chaos::ChaosArgs, commands::client::ClientAction, roles::Role};
@@ -62,6 +62,11 @@ pub enum Command {
     Healthcheck,
     /// Print an access token for an account, for use in scripts
     Token { email: String },
+    /// Accounts, and what they may
+    Account {
+        #[command(subcommand)]
+        action: AccountAction,
+    },
     /// What access tokens are signed with
     Keys {
         #[command(subcommand)]
@@ -227,6 +232,16 @@ pub enum KeysAction {
         /// The keys got into the wrong hands: what they signed is refused within seconds, and a new one signs at once
         #[arg(long)]
         withdraw: bool,
+    },
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum AccountAction {
+    /// Show an account's roles, or give it these and no others
+    Roles {
+        email: String,
+        /// shopper, support, merchandiser, warehouse, finance, admin or owner
+        roles: Vec<AccountRole>,
     },
 }
 

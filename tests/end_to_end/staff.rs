@@ -65,3 +65,52 @@ async fn operators_work_in_a_shop_without_demo_accounts() -> Result<()> {
     ensure!(mails["items"].is_array(), "{mails}");
     Ok(())
 }
+
+/// Roles are given by the operator or by staff who have them, and hold from the next token on.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_given_a_role_may_what_it_allows() -> Result<()> {
+    const SHOPPER: &str = "shopper@demo.test";
+    let shop = Shop::start(&[]).await?;
+    let movements = "/api/v1/admin/stock/LAMP-BRASS/movements";
+    let status = async |path: &str| -> Result<u16> {
+        let request = shop.get(path).bearer_auth(shop.token(SHOPPER)?);
+        Ok(request.send().await?.status().as_u16())
+    };
+    ensure!(status(movements).await? == 403);
+    let given = shop.ask(&["account", "roles", SHOPPER, "warehouse", "shopper"])?;
+    ensure!(given["roles"] == json!(["shopper", "warehouse"]), "{given}");
+    ensure!(shop.ask(&["account", "roles", SHOPPER])? == given);
+    ensure!(status(movements).await? == 200);
+    ensure!(status("/api/v1/admin/roles").await? == 403);
+
+    let staff = shop.token("staff@demo.test")?;
+    let id = given["account_id"].as_str().context("an id")?;
+    let path = format!("/api/v1/admin/customers/{id}/roles");
+    let read = shop.get(&path).bearer_auth(&staff).send().await?;
+    let tag = read.headers()["etag"].to_str()?.to_owned();
+    let put = async |if_match: Option<&str>, roles: Value| -> Result<(u16, Value)> {
+        let request = Client::new().put(shop.url(&path)).bearer_auth(&staff);
+        let mut request = request.json(&json!({ "roles": roles }));
+        if let Some(tag) = if_match {
+            request = request.header("If-Match", tag);
+        }
+        let answer = request.send().await?;
+        Ok((answer.status().as_u16(), answer.json().await?))
+    };
+    let (status, problem) = put(None, json!(["shopper"])).await?;
+    ensure!(status == 428, "{problem}");
+    let (status, problem) = put(Some(&tag), json!(["king"])).await?;
+    ensure!(status == 422, "{problem}");
+    let (status, set) = put(Some(&tag), json!(["merchandiser"])).await?;
+    ensure!(
+        status == 200 && set["roles"] == json!(["merchandiser"]),
+        "{set}"
+    );
+    let (status, problem) = put(Some(&tag), json!(["shopper"])).await?;
+    ensure!(status == 412, "{problem}");
+    ensure!(
+        shop.ask(&["account", "roles", "staff@demo.test", "admin"])
+            .is_err()
+    );
+    Ok(())
+}

@@ -7,7 +7,8 @@ use shopzen_contracts::{
     Command, Event, Notice, Query, Service,
     audit::GetReport,
     auth::{
-        GetKeys, GetTrust, IssueOperatorToken, IssueToken, ListSigningKeys, RotateSigningKeys,
+        GetAccountRoles, GetCustomerRoles, GetKeys, GetTrust, IssueOperatorToken, IssueToken,
+        ListRoles, ListSigningKeys, RotateSigningKeys, SetAccountRoles, SetCustomerRoles,
         accounts::{
             ChangeEmail, ChangeMe, ChangePassword, ConfirmEmail, EndSession, GetMe, ListSessions,
             Register, RequestPasswordReset, ResetPassword, SignIn, SignOut, UseSession,
@@ -105,6 +106,9 @@ impl Role {
                 RotateClientSecret::SUBJECT,
                 SetClientKeys::SUBJECT,
                 RevokeClient::SUBJECT,
+                ListRoles::SUBJECT,
+                GetCustomerRoles::SUBJECT,
+                SetCustomerRoles::SUBJECT,
             ])
             .into_iter()
             .chain(Service::ALL.into_iter().map(history))
@@ -129,6 +133,8 @@ impl Role {
                 AddClient::SUBJECT,
                 RotateClientSecret::SUBJECT,
                 RevokeClient::SUBJECT,
+                GetAccountRoles::SUBJECT,
+                SetAccountRoles::SUBJECT,
                 ListProducts::SUBJECT,
                 ImportProducts::SUBJECT,
                 ImportLevels::SUBJECT,

@@ -1,6 +1,6 @@
 //! A subject follows from the module and the name of its type, so that either leads to the other.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use shopzen_contracts::catalogue::{self, Kind, Message};
 
@@ -102,12 +102,7 @@ fn every_subject_in_the_source_is_in_the_catalogue() {
         .collect();
     let mut written = BTreeSet::new();
     for owner in catalogue::OWNERS {
-        let mut sources = vec![files::folder("src").join(format!("{owner}.rs"))];
-        // What is too long for one file has a folder beside it.
-        if let Ok(folder) = fs::read_dir(files::folder("src").join(owner)) {
-            sources.extend(folder.map(|entry| entry.unwrap().path()));
-        }
-        for file in sources {
+        for file in sources_of(owner) {
             let source = fs::read_to_string(&file).unwrap();
             let literals = source.split('"').skip(1).step_by(2);
             written.extend(
@@ -121,4 +116,12 @@ fn every_subject_in_the_source_is_in_the_catalogue() {
         written, catalogued,
         "add the message to catalogue::messages()"
     );
+}
+
+/// An owner's module, and those below it.
+fn sources_of(owner: &str) -> Vec<PathBuf> {
+    let source = files::folder("src");
+    let below = fs::read_dir(source.join(owner)).into_iter().flatten();
+    let below = below.map(|entry| entry.unwrap().path());
+    below.chain([source.join(format!("{owner}.rs"))]).collect()
 }

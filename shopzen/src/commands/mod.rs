@@ -1,5 +1,6 @@
 //! The operator's commands, one file each.
 
+pub mod account;
 pub mod audit;
 pub mod client;
 pub mod dead_letters;

@@ -12,7 +12,7 @@ const NAME_LENGTH_MAX: usize = 100;
 const EMAIL_LENGTH_MAX: usize = 254;
 
 /// An address as accounts have it. None where no account can have it.
-fn normalised(email: &str) -> Option<String> {
+pub(crate) fn normalised(email: &str) -> Option<String> {
     let email = email.trim().to_lowercase();
     let is_possible = (1..=EMAIL_LENGTH_MAX).contains(&email.len())
         // PostgreSQL takes no NUL.

@@ -15,6 +15,7 @@ mod letters;
 mod passwords;
 mod proof;
 mod queries;
+mod roles;
 mod seal;
 mod secrets;
 mod seed;
@@ -30,7 +31,8 @@ use shopzen_chassis::{Cx, Failure, Queue, Worker, queue};
 use shopzen_contracts::{
     Service,
     auth::{
-        GetKeys, GetTrust, IssueOperatorToken, IssueToken, ListSigningKeys, RotateSigningKeys,
+        GetAccountRoles, GetCustomerRoles, GetKeys, GetTrust, IssueOperatorToken, IssueToken,
+        ListRoles, ListSigningKeys, RotateSigningKeys, SetAccountRoles, SetCustomerRoles,
         accounts::{
             ChangeEmail, ChangeMe, ChangePassword, ConfirmEmail, EndSession, GetMe, ListSessions,
             Register, RequestPasswordReset, ResetPassword, SignIn, SignOut, UseSession,
@@ -149,6 +151,11 @@ pub fn worker(config: Config) -> Worker {
     .answer::<ListClients, _>(clients::list)
     .answer::<GetMetadata, _>(queries::metadata)
     .answer::<GetTrust, _>(queries::trust)
+    .on_command::<SetCustomerRoles, _>(roles::set_of_customer)
+    .on_command::<SetAccountRoles, _>(roles::set_of_account)
+    .answer::<ListRoles, _>(roles::list)
+    .answer::<GetCustomerRoles, _>(roles::of_customer)
+    .answer::<GetAccountRoles, _>(roles::of_account)
     .answer::<GetKeys, _>(queries::keys)
     .answer::<ListSigningKeys, _>(queries::signing_keys)
     .every("signing keys", keys::LOOK_AFTER_EVERY, keys::look_after)

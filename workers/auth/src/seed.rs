@@ -19,14 +19,14 @@ const DEMO_ACCOUNTS: [(&str, &str, &str, Role); 2] = [
     ("staff@demo.test", "Demo Staff", "demo-staff", Role::Owner),
 ];
 
-/// Makes the demo accounts, or gives them the scopes that they have by now.
+/// Makes the demo accounts. Those that are there keep the roles that somebody gave them.
 pub(crate) async fn demo_accounts(cx: &mut Cx, auth: &Auth) -> Result<bool, Failure> {
     if auth.demo_accounts {
         let accounts = DEMO_ACCOUNTS.map(|(email, name, _, role)| NewAccount {
             id: cx.new_id(),
             email,
             name,
-            scopes: role.scopes().iter().map(|scope| scope.name()).collect(),
+            role,
         });
         store::save_demo_accounts(cx.db(), &accounts).await?;
         for (id, email) in store::accounts::find_demo_accounts_without_password(cx.db()).await? {

@@ -3,13 +3,14 @@
 pub(crate) mod accounts;
 pub(crate) mod clients;
 pub(crate) mod letters;
+pub(crate) mod roles;
 pub(crate) mod sessions;
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use shopzen_chassis::{Failure, jiff_sqlx};
-use shopzen_contracts::auth::SigningKey;
+use shopzen_contracts::{Role, auth::SigningKey, rights::scopes_of};
 use sqlx::{PgConnection, migrate::Migrator};
 use uuid::Uuid;
 
@@ -23,7 +24,7 @@ pub(crate) struct NewAccount<'a> {
     pub(crate) id: Uuid,
     pub(crate) email: &'a str,
     pub(crate) name: &'a str,
-    pub(crate) scopes: Vec<&'a str>,
+    pub(crate) role: Role,
 }
 
 /// A key as it is kept.
@@ -195,7 +196,7 @@ pub(crate) async fn find_public_keys(
     .await?)
 }
 
-/// Makes accounts that are not there, and gives those that are their name and scopes.
+/// Makes accounts that are not there, and gives those that are their name. The version before knows scopes only.
 pub(crate) async fn save_demo_accounts(
     db: &mut PgConnection,
     accounts: &[NewAccount<'_>],
@@ -203,17 +204,18 @@ pub(crate) async fn save_demo_accounts(
     for account in accounts {
         sqlx::query(
             "
-            INSERT INTO accounts (id, email, name, scopes, is_demo)
-            VALUES ($1, $2, $3, $4, true)
+            INSERT INTO accounts (id, email, name, roles, scopes, is_demo)
+            VALUES ($1, $2, $3, $4, $5, true)
             ON CONFLICT ON CONSTRAINT accounts_email_key
-            DO UPDATE SET name = excluded.name, scopes = excluded.scopes
+            DO UPDATE SET name = excluded.name
             WHERE accounts.is_demo
             ",
         )
         .bind(account.id)
         .bind(account.email)
         .bind(account.name)
-        .bind(&account.scopes)
+        .bind([account.role.name()].as_slice())
+        .bind(roles::names(account.role.scopes(), |scope| scope.name()))
         .execute(&mut *db)
         .await?;
     }
@@ -227,10 +229,17 @@ pub(crate) async fn find_account(
     demo_accounts: bool,
 ) -> Result<Option<Account>, Failure> {
     let row: Option<(Uuid, Vec<String>)> =
-        sqlx::query_as("SELECT id, scopes FROM accounts WHERE email = $1 AND (NOT is_demo OR $2)")
+        sqlx::query_as("SELECT id, roles FROM accounts WHERE email = $1 AND (NOT is_demo OR $2)")
             .bind(email)
             .bind(demo_accounts)
             .fetch_optional(db)
             .await?;
-    Ok(row.map(|(id, scopes)| Account { id, scopes }))
+    let account = |(id, roles): (Uuid, Vec<String>)| -> Result<Account, Failure> {
+        let scopes = scopes_of(&roles::roles_of(&roles)?);
+        Ok(Account {
+            id,
+            scopes: scopes.iter().map(ToString::to_string).collect(),
+        })
+    };
+    row.map(account).transpose()
 }

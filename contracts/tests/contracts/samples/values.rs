@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::json;
 use shopzen_contracts::{
-    Currency, Money, OrderId, ProductId, Quantity, Sku, Slug,
+    Currency, Money, OrderId, ProductId, Quantity, Role, Scope, Sku, Slug,
     auth::{
-        GetKeys, GetTrust, IssueOperatorToken, IssueToken, IssuedToken, KeySet, ListSigningKeys,
-        RotateSigningKeys, SigningKey, SigningKeys, Trust,
+        AccountRoles, GetAccountRoles, GetCustomerRoles, GetKeys, GetTrust, IssueOperatorToken,
+        IssueToken, IssuedToken, KeySet, ListRoles, ListSigningKeys, RoleMeaning, Roles,
+        RotateSigningKeys, ScopeMeaning, SetAccountRoles, SetCustomerRoles, SigningKey,
+        SigningKeys, Trust,
     },
     catalog::{
         Categories, Category, Facet, FacetValue, GetProduct, Image, ImportProducts, ImportResult,
@@ -28,6 +30,7 @@ use shopzen_contracts::{
         PaymentDeclined, PaymentRefunded, PaymentStatus, PaymentUnknown, PaymentVoided,
         ReceiveWebhook, StoredWebhook,
     },
+    rights::scopes_of,
     stock::{
         AdjustStock, Availability, FeedLevel, GetLevels, ImportLevels, ImportedLevels, Level,
         Levels, LevelsChanged, ListMovements, MAIN_LOCATION, Movement, MovementKind, Movements,
@@ -91,6 +94,46 @@ fn auth(samples: &mut Samples) {
     };
     samples.query(&ListSigningKeys {}, &keys);
     samples.command(&RotateSigningKeys { withdraw: true }, &keys);
+    roles(samples);
+}
+
+fn roles(samples: &mut Samples) {
+    let place = ScopeMeaning {
+        scope: Scope::OrdersPlace,
+        meaning: Scope::OrdersPlace.meaning().to_owned(),
+    };
+    let shopper = RoleMeaning {
+        role: Role::Shopper,
+        scopes: vec![place],
+    };
+    let roles = Roles {
+        items: vec![shopper],
+        next_cursor: None,
+    };
+    samples.query(&ListRoles {}, &roles);
+    let of_ada = AccountRoles {
+        account_id: Uuid::from_u128(42),
+        email: "ada@example.com".to_owned(),
+        roles: vec![Role::Shopper, Role::Support],
+        scopes: scopes_of(&[Role::Support]),
+        version: 2,
+    };
+    let (account_id, email) = (of_ada.account_id, of_ada.email.clone());
+    samples.query(&GetCustomerRoles { account_id }, &of_ada);
+    let set = SetCustomerRoles {
+        account_id,
+        roles: of_ada.roles.clone(),
+    };
+    samples.command(&set, &of_ada);
+    let get = GetAccountRoles {
+        email: email.clone(),
+    };
+    samples.query(&get, &of_ada);
+    let set = SetAccountRoles {
+        email,
+        roles: of_ada.roles.clone(),
+    };
+    samples.command(&set, &of_ada);
 }
 
 fn catalog(samples: &mut Samples) {

@@ -200,9 +200,9 @@ async fn make_account(
     let Some(registration) = registration else {
         return Ok(Err(no_good()));
     };
-    let scopes: Vec<&str> = Role::Shopper.scopes().iter().map(|it| it.name()).collect();
     let id = cx.new_id();
-    let is_new = store::accounts::insert_registered(cx.db(), id, &registration, &scopes).await?;
+    let is_new =
+        store::accounts::insert_registered(cx.db(), id, &registration, Role::Shopper).await?;
     store::letters::save_used(cx.db(), letter_id).await?;
     if is_new {
         tracing::info!(account_id = %id, "an account was made");

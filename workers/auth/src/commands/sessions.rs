@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use shopzen_chassis::{Answers, Cx, Failure, Request};
 use shopzen_contracts::{
-    Confidential, Problem, Role,
+    Confidential, Problem, Role, Scope,
     auth::accounts::{
         Account, Done, EndSession, SessionInUse, SignIn, SignInOutcome, SignOut, UseSession,
     },
+    rights::scopes_of,
 };
 
 use super::{accounts::account_of, normalised};
@@ -96,7 +97,7 @@ async fn begin(cx: &mut Cx, auth: &Auth, attempt: &SignIn) -> Result<SignInOutco
         end_by_secret(cx, session).await?;
     }
     let session = secrets::new_secret()?;
-    let (idle, lifetime) = if is_staff(&account.scopes) {
+    let (idle, lifetime) = if is_staff(&account.roles()?) {
         (STAFF_IDLE, STAFF_LIFETIME)
     } else {
         (SHOPPER_IDLE, SHOPPER_LIFETIME)
@@ -118,14 +119,14 @@ async fn begin(cx: &mut Cx, auth: &Auth, attempt: &SignIn) -> Result<SignInOutco
 }
 
 /// Whether somebody may do more than shop.
-fn is_staff(scopes: &[String]) -> bool {
-    let is_shoppers = |name: &str| {
-        Role::Shopper
-            .scopes()
-            .iter()
-            .any(|scope| scope.name() == name)
-    };
-    !scopes.iter().all(|scope| is_shoppers(scope))
+fn is_staff(roles: &[Role]) -> bool {
+    roles.iter().any(|role| *role != Role::Shopper)
+}
+
+/// Scopes as they stand in a token.
+pub(crate) fn in_token(scopes: &[Scope]) -> String {
+    let names: Vec<&str> = scopes.iter().map(|scope| scope.name()).collect();
+    names.join(" ")
 }
 
 /// What a browser calls itself, as one short line.
@@ -176,7 +177,7 @@ pub(crate) async fn use_session(
             id: session.account_id,
             client_id: PAGES_CLIENT_ID,
             sid: Some(session.id),
-            scope: session.scopes.join(" "),
+            scope: in_token(&scopes_of(&session.roles()?)),
         };
         let issued = grants::issue(cx, auth, subject).await?;
         answers.push(Ok(SessionInUse {

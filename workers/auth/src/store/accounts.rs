@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use shopzen_chassis::{Failure, jiff_sqlx};
-use shopzen_contracts::auth::accounts::Account;
+use shopzen_contracts::{Role, auth::accounts::Account};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
+
+use super::roles::roles_of;
 
 /// Who may sign in, and by which password.
 #[derive(sqlx::FromRow)]
@@ -14,9 +16,15 @@ pub(crate) struct Credentials {
     pub(crate) id: Uuid,
     pub(crate) email: String,
     pub(crate) name: String,
-    pub(crate) scopes: Vec<String>,
+    roles: Vec<String>,
     pub(crate) password_hash: Option<String>,
     pub(crate) password_version: i32,
+}
+
+impl Credentials {
+    pub(crate) fn roles(&self) -> Result<Vec<Role>, Failure> {
+        roles_of(&self.roles)
+    }
 }
 
 /// A wish for an account.
@@ -36,7 +44,7 @@ pub(crate) async fn find_credentials(
 ) -> Result<Option<Credentials>, Failure> {
     Ok(sqlx::query_as(
         "
-        SELECT id, email, name, scopes, password_hash, password_version
+        SELECT id, email, name, roles, password_hash, password_version
         FROM accounts WHERE email = $1 AND (NOT is_demo OR $2)
         ",
     )
@@ -53,7 +61,7 @@ pub(crate) async fn find_credentials_of(
 ) -> Result<Option<Credentials>, Failure> {
     Ok(sqlx::query_as(
         "
-        SELECT id, email, name, scopes, password_hash, password_version
+        SELECT id, email, name, roles, password_hash, password_version
         FROM accounts WHERE id = $1 AND (NOT is_demo OR $2)
         ",
     )
@@ -189,17 +197,20 @@ pub(crate) async fn insert_registered(
     db: &mut PgConnection,
     id: Uuid,
     registration: &Registration,
-    scopes: &[&str],
+    role: Role,
 ) -> Result<bool, Failure> {
+    let scopes: Vec<&str> = role.scopes().iter().map(|scope| scope.name()).collect();
     let inserted = sqlx::query(
         "
-        INSERT INTO accounts (id, email, name, scopes, password_hash) VALUES ($1, $2, $3, $4, $5)
+        INSERT INTO accounts (id, email, name, roles, scopes, password_hash)
+        VALUES ($1, $2, $3, ARRAY[$4], $5, $6)
         ON CONFLICT ON CONSTRAINT accounts_email_key DO NOTHING
         ",
     )
     .bind(id)
     .bind(&registration.email)
     .bind(&registration.name)
+    .bind(role.name())
     .bind(scopes)
     .bind(&registration.password_hash)
     .execute(&mut *db)

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use shopzen_chassis::{Failure, jiff_sqlx};
-use shopzen_contracts::auth::accounts::Session;
+use shopzen_contracts::{Role, auth::accounts::Session};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
+
+use super::roles::roles_of;
 
 /// A session that is to be.
 pub(crate) struct NewSession<'a> {
@@ -25,13 +27,17 @@ pub(crate) struct OpenSession {
     pub(crate) account_id: Uuid,
     pub(crate) email: String,
     pub(crate) name: String,
-    pub(crate) scopes: Vec<String>,
+    roles: Vec<String>,
     created_at: jiff_sqlx::Timestamp,
     /// Nobody has noted for a while that it is used.
     pub(crate) is_stale: bool,
 }
 
 impl OpenSession {
+    pub(crate) fn roles(&self) -> Result<Vec<Role>, Failure> {
+        roles_of(&self.roles)
+    }
+
     /// When the account was made.
     pub(crate) fn account_created_at(&self) -> Timestamp {
         self.created_at.into()
@@ -66,7 +72,7 @@ pub(crate) async fn find_open(
     Ok(sqlx::query_as(
         "
         SELECT
-            s.id, s.account_id, a.email, a.name, a.scopes, a.created_at,
+            s.id, s.account_id, a.email, a.name, a.roles, a.created_at,
             s.seen_at < now() - make_interval(secs => $2) AS is_stale
         FROM sessions AS s JOIN accounts AS a ON a.id = s.account_id
         WHERE s.secret_hash = $1 AND s.expires_at > now() AND s.seen_at > now() - s.idle_s * interval '1 second'

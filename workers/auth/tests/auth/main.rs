@@ -5,5 +5,6 @@ mod clients;
 mod fixtures;
 mod issuing;
 mod keys;
+mod roles;
 mod sessions;
 mod verifying;
