@@ -1,6 +1,7 @@
 //! Who is asking. The auth worker issues tokens; every worker verifies them for itself.
 
 pub mod accounts;
+pub mod authorization;
 pub mod clients;
 mod roles;
 
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::{Access, Command, Query, Scope};
+use crate::{Access, Command, Confidential, Query, Scope};
 
 pub use roles::{
     AccountRoles, GetAccountRoles, GetCustomerRoles, ListRoles, RoleMeaning, Roles, ScopeMeaning,
@@ -46,7 +47,9 @@ impl Claims {
 
     /// Whether the token, what it comes from or whom it is about is among these.
     pub fn is_one_of(&self, ids: &HashSet<Uuid>) -> bool {
-        let mut own = [Some(self.jti), self.sid, Some(self.sub)]
+        // Our own pages and the operator's scripts are no registered clients.
+        let client = Uuid::parse_str(&self.client_id).ok();
+        let mut own = [Some(self.jti), self.sid, Some(self.sub), client]
             .into_iter()
             .flatten();
         own.any(|id| ids.contains(&id))
@@ -70,6 +73,12 @@ pub struct IssuedToken {
     /// Seconds.
     pub expires_in: u64,
     pub scope: String,
+    /// By which to get the next one, where somebody let the client in (RFC 6749, 6).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh_token: Option<Confidential>,
+    /// Who let it in, where it asked for `openid` (OpenID Connect Core 1.0, 2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id_token: Option<String>,
 }
 
 impl Command for IssueToken {

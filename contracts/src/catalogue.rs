@@ -17,6 +17,7 @@ use crate::{
             ChangeEmail, ChangeMe, ChangePassword, ConfirmEmail, EndSession, GetMe, ListSessions,
             Register, RequestPasswordReset, ResetPassword, SignIn, SignOut, UseSession,
         },
+        authorization::{Authorize, GetUserinfo},
         clients::{
             AddClient, GetClient, GetMetadata, IntrospectToken, ListClients, RequestToken,
             RevokeClient, RevokeToken, RotateClientSecret, SetClientKeys,
@@ -126,6 +127,8 @@ pub fn messages() -> Vec<Message> {
         command::<ChangeEmail>(),
         query::<ListSessions>(),
         command::<EndSession>(),
+        command::<Authorize>(),
+        query::<GetUserinfo>(),
         command::<RequestToken>(),
         command::<RevokeToken>(),
         command::<IntrospectToken>(),

@@ -34,7 +34,10 @@ use serde::{Deserialize, Serialize};
 use shopzen_chassis::{Asker, Bus, Process};
 use shopzen_contracts::{
     Access,
-    auth::clients::{INTROSPECTION_PATH, JWKS_PATH, REVOCATION_PATH, TOKEN_PATH},
+    auth::{
+        authorization::{AUTHORIZATION_PATH, USERINFO_PATH},
+        clients::{INTROSPECTION_PATH, JWKS_PATH, REVOCATION_PATH, TOKEN_PATH},
+    },
 };
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -176,6 +179,7 @@ fn for_clients(routes: Routes) -> Routes {
             oauth::CONFIGURATION,
         )
         .api(POST, TOKEN_PATH, oauth::token, oauth::TOKEN)
+        .api(GET, USERINFO_PATH, oauth::userinfo, oauth::USERINFO)
         .api(POST, REVOCATION_PATH, oauth::revoke, oauth::REVOKE)
         .api(
             POST,
@@ -346,7 +350,7 @@ fn pages(routes: Routes) -> Routes {
 }
 
 fn pages_of_accounts(routes: Routes) -> Routes {
-    use pages::account::{own, password, sign_in, sign_up};
+    use pages::account::{authorize, own, password, sign_in, sign_up};
     routes
         .page("/sign-in", sign_in::show)
         .form("/sign-in", sign_in::send)
@@ -359,6 +363,8 @@ fn pages_of_accounts(routes: Routes) -> Routes {
         .form("/reset-password", password::send)
         .page("/new-password", password::ask_for_new)
         .form("/new-password", password::set_new)
+        .page(AUTHORIZATION_PATH, authorize::show)
+        .form(AUTHORIZATION_PATH, authorize::answer)
         .page("/account", own::show)
         .form("/account/password", own::change_password)
         .form("/account/sessions/{session_id}/end", own::end_session)

@@ -105,6 +105,16 @@ impl Params {
             .push(FieldError::new(pointer(name), code, detail));
     }
 
+    /// The same where it does no harm that there is something which nobody has asked for.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Invalid`] with all that was wrong.
+    pub(crate) fn finish_known(mut self) -> Result<(), Refusal> {
+        self.pairs.clear();
+        self.finish()
+    }
+
     /// # Errors
     ///
     /// [`Refusal::Invalid`] with all that was wrong, and what nobody has asked for.

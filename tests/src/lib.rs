@@ -6,6 +6,7 @@
 //! (the real program), `chaos` (the same, broken).
 
 pub mod books;
+pub mod browser;
 pub mod crowd;
 pub mod invariants;
 pub mod roles;

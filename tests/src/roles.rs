@@ -13,6 +13,7 @@ use shopzen_contracts::{
             ChangeEmail, ChangeMe, ChangePassword, ConfirmEmail, EndSession, GetMe, ListSessions,
             Register, RequestPasswordReset, ResetPassword, SignIn, SignOut, UseSession,
         },
+        authorization::{Authorize, GetUserinfo},
         clients::{
             AddClient, GetClient, GetMetadata, IntrospectToken, ListClients, RequestToken,
             RevokeClient, RevokeToken, RotateClientSecret, SetClientKeys,
@@ -97,6 +98,8 @@ impl Role {
                 ListSessions::SUBJECT,
                 EndSession::SUBJECT,
                 GetMetadata::SUBJECT,
+                Authorize::SUBJECT,
+                GetUserinfo::SUBJECT,
                 RequestToken::SUBJECT,
                 RevokeToken::SUBJECT,
                 IntrospectToken::SUBJECT,

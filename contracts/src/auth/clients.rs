@@ -7,7 +7,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::IssuedToken;
-use crate::{Access, Command, Query, Scope};
+use crate::{Access, Command, Confidential, Query, Scope};
 
 /// Where tokens are asked for, below the issuer.
 pub const TOKEN_PATH: &str = "/oauth2/token";
@@ -24,14 +24,24 @@ pub const JWKS_PATH: &str = "/.well-known/jwks.json";
 pub enum GrantType {
     /// For itself (RFC 6749, 4.4).
     ClientCredentials,
+    /// For somebody who has let it in (RFC 6749, 4.1).
+    AuthorizationCode,
+    /// For them, once more (RFC 6749, 6).
+    RefreshToken,
 }
 
 impl GrantType {
-    pub const ALL: [Self; 1] = [Self::ClientCredentials];
+    pub const ALL: [Self; 3] = [
+        Self::ClientCredentials,
+        Self::AuthorizationCode,
+        Self::RefreshToken,
+    ];
 
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ClientCredentials => "client_credentials",
+            Self::AuthorizationCode => "authorization_code",
+            Self::RefreshToken => "refresh_token",
         }
     }
 
@@ -53,6 +63,8 @@ pub enum ClientProof {
         client_id: Option<String>,
         assertion: String,
     },
+    /// Nothing but its name: it runs on people's own machines, and keeps no secret (RFC 8252, 8.4).
+    Public { client_id: String },
 }
 
 /// What a token is asked for with.
@@ -64,12 +76,27 @@ pub enum Grant {
         #[serde(default)]
         scope: Option<String>,
     },
+    AuthorizationCode {
+        code: Confidential,
+        /// The one that the code was sent to.
+        redirect_uri: Option<String>,
+        /// RFC 7636, 4.5.
+        code_verifier: Option<Confidential>,
+    },
+    RefreshToken {
+        refresh_token: Confidential,
+        /// Fewer scopes than were agreed to.
+        #[serde(default)]
+        scope: Option<String>,
+    },
 }
 
 impl Grant {
     pub const fn kind(&self) -> GrantType {
         match self {
             Self::ClientCredentials { .. } => GrantType::ClientCredentials,
+            Self::AuthorizationCode { .. } => GrantType::AuthorizationCode,
+            Self::RefreshToken { .. } => GrantType::RefreshToken,
         }
     }
 }
@@ -156,13 +183,25 @@ pub struct GetMetadata {}
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Metadata {
     pub issuer: String,
+    pub authorization_endpoint: String,
     pub token_endpoint: String,
+    pub userinfo_endpoint: String,
     pub revocation_endpoint: String,
     pub introspection_endpoint: String,
     pub jwks_uri: String,
     pub scopes_supported: Vec<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub response_types_supported: Vec<String>,
+    pub response_modes_supported: Vec<String>,
+    pub code_challenge_methods_supported: Vec<String>,
+    pub prompt_values_supported: Vec<String>,
+    pub subject_types_supported: Vec<String>,
+    pub id_token_signing_alg_values_supported: Vec<String>,
+    pub claims_supported: Vec<String>,
+    /// RFC 9207.
+    pub authorization_response_iss_parameter_supported: bool,
+    pub claims_parameter_supported: bool,
+    pub request_parameter_supported: bool,
+    pub request_uri_parameter_supported: bool,
     pub grant_types_supported: Vec<String>,
     pub token_endpoint_auth_methods_supported: Vec<String>,
     pub token_endpoint_auth_signing_alg_values_supported: Vec<String>,
@@ -194,6 +233,9 @@ pub struct AddClient {
     /// Whether people are not asked what it may do for them.
     #[serde(default)]
     pub is_trusted: bool,
+    /// Whether it runs on people's own machines, and so can keep no secret and act for nobody but them.
+    #[serde(default)]
+    pub is_public: bool,
     /// Public keys (RFC 7517) of which it signs its proofs with one. With them it gets no secret.
     #[serde(default)]
     pub keys: Vec<Value>,
@@ -223,6 +265,8 @@ pub struct Client {
     pub redirect_uris: Vec<String>,
     pub scopes: Vec<String>,
     pub is_trusted: bool,
+    #[serde(default)]
+    pub is_public: bool,
     /// Those that are good, newest first.
     pub secrets: Vec<ClientSecret>,
     /// The ids of its public keys.

@@ -13,9 +13,10 @@ use data_encoding::BASE64;
 use percent_encoding::percent_decode_str;
 use schemars::JsonSchema;
 use shopzen_contracts::{
-    Problem,
+    Confidential, Problem,
     auth::{
         IssuedToken,
+        authorization::{GetUserinfo, Userinfo},
         clients::{
             ClientProof, GetMetadata, Grant, GrantType, INTROSPECTION_PATH, IntrospectToken,
             Introspection, Metadata, REVOCATION_PATH, RequestToken, RevokeToken, TOKEN_PATH,
@@ -96,8 +97,14 @@ struct ClientFields {
 #[expect(dead_code, reason = "only its schema is used")]
 struct TokenForm {
     grant_type: GrantType,
-    /// Fewer scopes than the client has, parted by spaces.
+    /// Fewer scopes than the client has, or than were agreed to, parted by spaces.
     scope: Option<String>,
+    /// With `authorization_code`.
+    code: Option<String>,
+    redirect_uri: Option<String>,
+    code_verifier: Option<String>,
+    /// With `refresh_token`.
+    refresh_token: Option<String>,
     #[schemars(flatten)]
     client: ClientFields,
 }
@@ -113,7 +120,8 @@ struct GivenToken {
 
 pub(crate) const TOKEN: Operation = Operation::command::<RequestToken>("requestToken", "identity", "Get a token")
     .explains(
-        "RFC 6749, for clients that staff have registered. A client shows who it is by its secret, with Basic \
+        "RFC 6749, for clients that staff have registered: for itself, for somebody who has let it in and come back with \
+         a code, or for them once more by a refresh token, which is good once. A client shows who it is by its secret, with Basic \
          authentication or in the form, or by what it signs (RFC 7523).",
     )
     .reads_form::<TokenForm>()
@@ -138,7 +146,27 @@ fn grant(form: &mut Form) -> Result<Grant, Refusal> {
         GrantType::ClientCredentials => Ok(Grant::ClientCredentials {
             scope: form.take("scope")?,
         }),
+        GrantType::AuthorizationCode => Ok(Grant::AuthorizationCode {
+            code: Confidential::new(form.require("code")?),
+            redirect_uri: form.take("redirect_uri")?,
+            code_verifier: form.take("code_verifier")?.map(Confidential::new),
+        }),
+        GrantType::RefreshToken => Ok(Grant::RefreshToken {
+            refresh_token: Confidential::new(form.require("refresh_token")?),
+            scope: form.take("scope")?,
+        }),
     }
+}
+
+pub(crate) const USERINFO: Operation =
+    Operation::query::<GetUserinfo>("getUserinfo", "identity", "Who a token is about")
+        .explains("OpenID Connect Core 1.0, 5.3: as far as the token's scopes let its client know.")
+        .answers::<Userinfo>(200, "Who it is.")
+        .refuses(&[403, 404]);
+
+pub(crate) async fn userinfo(caller: Caller) -> Result<Response, Refusal> {
+    let body = caller.query(&GetUserinfo {}).await?;
+    Ok(answer::json(StatusCode::OK, body))
 }
 
 pub(crate) const REVOKE: Operation =
@@ -216,6 +244,9 @@ fn proof(headers: &HeaderMap, form: &mut Form) -> Result<ClientProof, Refusal> {
                 assertion,
             })
         }
+        (None, None, None) if client_id.is_some() => Ok(ClientProof::Public {
+            client_id: client_id.unwrap_or_default(),
+        }),
         (None, None, None) => Err(Refusal::ClientUnproven(
             "send client_id and client_secret, with Basic authentication or in the form, or a client_assertion",
         )),
@@ -335,7 +366,9 @@ mod tests {
             let refused = proof(headers, &mut form(body));
             assert!(matches!(refused, Err(Refusal::MalformedForm(_))), "{body}");
         }
-        let nothing = proof(&none, &mut form("client_id=c"));
+        let public = proof(&none, &mut form("client_id=c"));
+        assert!(matches!(public, Ok(ClientProof::Public { client_id }) if client_id == "c"));
+        let nothing = proof(&none, &mut form(""));
         assert!(matches!(nothing, Err(Refusal::ClientUnproven(_))));
     }
 }

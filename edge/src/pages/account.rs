@@ -3,6 +3,7 @@
 //! Forms post here and lead on by a redirect. A page that comes back with complaints has the fields filled in again, but for
 //! passwords.
 
+pub(crate) mod authorize;
 pub(crate) mod own;
 pub(crate) mod password;
 pub(crate) mod sign_in;

@@ -53,7 +53,7 @@ pub enum ClientAction {
 pub struct AddClientArgs {
     pub name: String,
     /// What it may do, parted by commas
-    #[arg(long, required = true, value_delimiter = ',', value_name = "SCOPE,…", value_parser = Scope::ALL.map(Scope::name))]
+    #[arg(long, value_delimiter = ',', value_name = "SCOPE,…", value_parser = Scope::ALL.map(Scope::name))]
     pub allow: Vec<String>,
     /// How it comes to tokens, parted by commas
     #[arg(long, default_value = "client_credentials", value_delimiter = ',', value_parser = grant)]
@@ -64,6 +64,9 @@ pub struct AddClientArgs {
     /// Whether people are not asked what it may do for them
     #[arg(long)]
     pub trusted: bool,
+    /// Whether it runs on people's own machines, and keeps no secret
+    #[arg(long)]
+    pub public: bool,
     /// A public key (JSON Web Key) by which it signs, instead of a secret
     #[arg(long, value_name = "FILE")]
     pub key: Vec<PathBuf>,
@@ -90,6 +93,7 @@ pub async fn client(
                 redirect_uris: args.redirect_uri,
                 scopes: args.allow,
                 is_trusted: args.trusted,
+                is_public: args.public,
                 keys: keys.collect::<Result<_, _>>()?,
             };
             let added = shop.command(&command, &asking).await?;

@@ -76,12 +76,15 @@ async fn register(
         redirect_uris: &wanted.redirect_uris,
         scopes: &scopes,
         is_trusted: wanted.is_trusted,
+        is_public: wanted.is_public,
     };
     if !store::clients::insert_client(cx.db(), &client).await? {
         let why = "another client has this name; revoke that one, or take another name";
         return Ok(Err(Problem::new(409, "client_exists", why)));
     }
-    let client_secret = if keys.is_empty() {
+    let client_secret = if wanted.is_public {
+        None
+    } else if keys.is_empty() {
         Some(give_secret(cx, id).await?)
     } else {
         store::clients::save_client_keys(cx.db(), id, &keys).await?;
@@ -302,12 +305,21 @@ fn faults(wanted: &AddClient) -> Vec<FieldError> {
             fault(format!("/scopes/{index}"), "unknown_scope", detail);
         }
     }
-    if wanted.scopes.is_empty() {
+    let has = |grant| wanted.grants.contains(&grant);
+    if wanted.scopes.is_empty() && has(GrantType::ClientCredentials) {
         let detail = format!(
             "must be one or more of: {}",
             Scope::ALL.map(Scope::name).join(", ")
         );
         fault("/scopes".to_owned(), "required", detail);
+    }
+    if wanted.is_public && has(GrantType::ClientCredentials) {
+        let detail = "cannot have client_credentials, as it keeps no secret".to_owned();
+        fault("/is_public".to_owned(), "keeps_no_secret", detail);
+    }
+    if wanted.redirect_uris.is_empty() && has(GrantType::AuthorizationCode) {
+        let detail = "must say where people are sent back to".to_owned();
+        fault("/redirect_uris".to_owned(), "required", detail);
     }
     if wanted.redirect_uris.len() > REDIRECT_URIS_MAX {
         let detail = format!("must be at most {REDIRECT_URIS_MAX}");
@@ -349,6 +361,7 @@ mod tests {
             redirect_uris: vec!["https://acme.example/back".to_owned()],
             scopes: vec!["stock:write".to_owned()],
             is_trusted: false,
+            is_public: false,
             keys: Vec::new(),
         }
     }
@@ -368,6 +381,23 @@ mod tests {
             pointers,
             ["/name", "/grants", "/scopes/1", "/redirect_uris/0"]
         );
+        let app = AddClient {
+            grants: vec![GrantType::AuthorizationCode],
+            scopes: Vec::new(),
+            is_public: true,
+            ..wanted()
+        };
+        assert_eq!(faults(&app), []);
+        let secretless = AddClient {
+            grants: vec![GrantType::ClientCredentials, GrantType::AuthorizationCode],
+            redirect_uris: Vec::new(),
+            ..app
+        };
+        let pointers: Vec<String> = faults(&secretless)
+            .into_iter()
+            .map(|it| it.pointer)
+            .collect();
+        assert_eq!(pointers, ["/scopes", "/is_public", "/redirect_uris"]);
     }
 
     #[test]

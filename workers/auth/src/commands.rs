@@ -1,6 +1,7 @@
 //! What others ask to be done.
 
 pub(crate) mod accounts;
+pub(crate) mod authorize;
 pub(crate) mod sessions;
 pub(crate) mod tokens;
 

@@ -2,6 +2,8 @@
 //!
 //! A kind of grant is a variant of [`Grant`] and an arm in [`grant`]; whoever asks has been proved by then.
 
+mod people;
+
 use shopzen_chassis::{Answers, Cx, Failure, Request};
 use shopzen_contracts::{
     Problem,
@@ -20,6 +22,8 @@ use crate::{
     store,
     token::{self, Subject},
 };
+
+pub(crate) use people::CODES_KEPT_FOR;
 
 /// What was withdrawn and may be told to every worker. Half of it is kept for those of whom staff or an account
 /// withdraws something, so that no client can fill it with its own tokens.
@@ -41,6 +45,8 @@ pub(crate) async fn issue(
         token_type: "Bearer".to_owned(),
         expires_in: lifetime.as_secs(),
         scope: claims.scope,
+        refresh_token: None,
+        id_token: None,
     })
 }
 
@@ -85,6 +91,18 @@ async fn grant(
             };
             Ok(Ok(issue(cx, auth, subject).await?))
         }
+        Grant::AuthorizationCode {
+            code,
+            redirect_uri,
+            code_verifier,
+        } => {
+            let (redirect_uri, verifier) = (redirect_uri.as_deref(), code_verifier.as_ref());
+            people::by_code(cx, auth, client, code, redirect_uri, verifier).await
+        }
+        Grant::RefreshToken {
+            refresh_token,
+            scope,
+        } => people::by_refresh(cx, auth, client, refresh_token, scope.as_deref()).await,
     }
 }
 
@@ -128,6 +146,9 @@ async fn revoke(
     token: &str,
 ) -> Result<Result<TokenRevoked, Problem>, Failure> {
     let Some(claims) = read(cx, auth, token).await? else {
+        if people::give_back(cx, client, token).await? {
+            tracing::info!(client_id = %client.id, "a refresh token was given back");
+        }
         return Ok(Ok(TokenRevoked {}));
     };
     if !is_of(&claims, client) {

@@ -6,6 +6,7 @@
 //! `IssueToken` and `IssueOperatorToken` give a token to whoever may publish on their subjects: NATS
 //! permissions leave that to operators.
 
+mod authorization;
 mod clients;
 mod commands;
 mod config;
@@ -37,6 +38,7 @@ use shopzen_contracts::{
             ChangeEmail, ChangeMe, ChangePassword, ConfirmEmail, EndSession, GetMe, ListSessions,
             Register, RequestPasswordReset, ResetPassword, SignIn, SignOut, UseSession,
         },
+        authorization::{Authorize, GetUserinfo},
         clients::{
             AddClient, GetClient, GetMetadata, IntrospectToken, ListClients, RequestToken,
             RevokeClient, RevokeToken, RotateClientSecret, SetClientKeys,
@@ -44,7 +46,7 @@ use shopzen_contracts::{
     },
 };
 
-use commands::{accounts, sessions, tokens};
+use commands::{accounts, authorize, sessions, tokens};
 use letters::Taken;
 use passwords::Passwords;
 
@@ -140,6 +142,8 @@ pub fn worker(config: Config) -> Worker {
     .every("letters", letters::SEND_EVERY, letters::send_due)
     .every("forget", FORGET_EVERY, forget)
     .drain(taken, |_| true, letters::record)
+    .on_commands::<Authorize, _>(authorize::authorize)
+    .answer::<GetUserinfo, _>(queries::userinfo)
     .on_commands::<RequestToken, _>(grants::request_token)
     .on_commands::<RevokeToken, _>(grants::revoke_token)
     .on_commands::<IntrospectToken, _>(grants::introspect_token)
@@ -165,6 +169,7 @@ pub fn worker(config: Config) -> Worker {
 async fn forget(cx: &mut Cx, _: &Auth) -> Result<bool, Failure> {
     store::accounts::forget_registrations(cx.db(), WISHES_KEPT_FOR).await?;
     store::letters::forget(cx.db(), LETTERS_KEPT_FOR).await?;
+    store::authorization::forget_codes(cx.db(), grants::CODES_KEPT_FOR).await?;
     store::sessions::forget(cx.db()).await?;
     store::sessions::forget_failures(cx.db(), FAILURES_KEPT_FOR).await?;
     Ok(false)

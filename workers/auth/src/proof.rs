@@ -82,7 +82,7 @@ pub(crate) async fn prove(
                 client_id: client_id.parse().unwrap_or(Uuid::nil()),
                 hash: hash(secret),
             }),
-            ClientProof::Assertion { .. } => None,
+            ClientProof::Assertion { .. } | ClientProof::Public { .. } => None,
         })
         .collect();
     let mut found = if shown.is_empty() {
@@ -102,6 +102,11 @@ pub(crate) async fn prove(
                 client_id,
                 assertion,
             } => by_assertion(cx, auth, client_id.as_deref(), assertion).await?,
+            ClientProof::Public { client_id } => {
+                let id = client_id.parse().unwrap_or(Uuid::nil());
+                let found = store::clients::find_public(cx.db(), id).await?;
+                found.ok_or_else(|| unproven("this client does not exist, or has to show a secret"))
+            }
         });
     }
     Ok(answers)

@@ -6,6 +6,7 @@ use shopzen_contracts::{
     auth::{
         GetKeys, GetTrust, KeySet, ListSigningKeys, SigningKeys, Trust,
         accounts::{Account, GetMe, ListSessions, Sessions},
+        authorization::{AUTHORIZATION_PATH, GetUserinfo, OPENID_SCOPES, USERINFO_PATH, Userinfo},
         clients::{
             GetMetadata, GrantType, INTROSPECTION_PATH, JWKS_PATH, Metadata, REVOCATION_PATH,
             TOKEN_PATH,
@@ -51,23 +52,48 @@ pub(crate) async fn metadata(
             .map(|text| (*text).to_owned())
             .collect::<Vec<_>>()
     };
-    let methods = owned(&[
+    let proofs = [
         "client_secret_basic",
         "client_secret_post",
         "private_key_jwt",
-    ]);
+    ];
+    let methods = owned(&proofs);
+    let openid = OPENID_SCOPES.into_iter().map(|(name, _)| name);
+    let scopes = openid.chain(Scope::ALL.into_iter().map(Scope::name));
     let algorithms = owned(&proof::ALGORITHMS);
     Ok(Metadata {
         issuer: auth.issuer.clone(),
+        authorization_endpoint: at(AUTHORIZATION_PATH),
         token_endpoint: at(TOKEN_PATH),
+        userinfo_endpoint: at(USERINFO_PATH),
         revocation_endpoint: at(REVOCATION_PATH),
         introspection_endpoint: at(INTROSPECTION_PATH),
         jwks_uri: at(JWKS_PATH),
-        scopes_supported: owned(&Scope::ALL.map(Scope::name)),
-        // Nobody is sent here to agree to something.
-        response_types_supported: Vec::new(),
+        scopes_supported: scopes.map(str::to_owned).collect(),
+        response_types_supported: owned(&["code"]),
+        response_modes_supported: owned(&["query"]),
+        code_challenge_methods_supported: owned(&["S256"]),
+        prompt_values_supported: owned(&["none", "login", "consent", "select_account"]),
+        subject_types_supported: owned(&["public"]),
+        id_token_signing_alg_values_supported: owned(&["ES256"]),
+        claims_supported: owned(&[
+            "iss",
+            "sub",
+            "aud",
+            "exp",
+            "iat",
+            "auth_time",
+            "nonce",
+            "name",
+            "email",
+            "email_verified",
+        ]),
+        authorization_response_iss_parameter_supported: true,
+        claims_parameter_supported: false,
+        request_parameter_supported: false,
+        request_uri_parameter_supported: false,
         grant_types_supported: owned(&GrantType::ALL.map(GrantType::as_str)),
-        token_endpoint_auth_methods_supported: methods.clone(),
+        token_endpoint_auth_methods_supported: owned(&[&proofs[..], &["none"]].concat()),
         token_endpoint_auth_signing_alg_values_supported: algorithms.clone(),
         revocation_endpoint_auth_methods_supported: methods.clone(),
         revocation_endpoint_auth_signing_alg_values_supported: algorithms.clone(),
@@ -106,5 +132,29 @@ pub(crate) async fn sessions(
     let current = request.caller.session_id();
     Ok(Sessions {
         items: store::sessions::find_of(db, account_id, current).await?,
+    })
+}
+
+pub(crate) async fn userinfo(
+    db: &PgPool,
+    _: &Auth,
+    request: &Request<GetUserinfo>,
+) -> Result<Userinfo, Refused> {
+    let id = account_of(&request.caller)?;
+    let scope = request
+        .caller
+        .claims()
+        .map_or("", |claims| claims.scope.as_str());
+    let has = |wanted: &str| scope.split(' ').any(|held| held == wanted);
+    if !has("openid") {
+        return Err(Problem::forbidden("openid").into());
+    }
+    let account = store::accounts::find_account(db, id).await?;
+    let account = account.ok_or_else(|| Problem::not_found("account"))?;
+    Ok(Userinfo {
+        sub: id,
+        name: has("profile").then_some(account.name),
+        email_verified: has("email").then_some(true),
+        email: has("email").then_some(account.email),
     })
 }

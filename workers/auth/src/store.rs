@@ -1,6 +1,7 @@
 //! All SQL of the auth worker.
 
 pub(crate) mod accounts;
+pub(crate) mod authorization;
 pub(crate) mod clients;
 pub(crate) mod letters;
 pub(crate) mod roles;

@@ -8,6 +8,7 @@ use jsonwebtoken::{
     errors::Error,
     jwk::{Jwk, PublicKeyUse, ThumbprintHash},
 };
+use serde::Serialize;
 use shopzen_chassis::Failure;
 use shopzen_contracts::auth::{AUDIENCE, Claims};
 use uuid::Uuid;
@@ -132,6 +133,27 @@ pub(crate) fn read(token: &str, jwk: &serde_json::Value, issuer: &str) -> Option
     Some(jsonwebtoken::decode(token, &key, &rules).ok()?.claims)
 }
 
+/// What an ID token says (OpenID Connect Core 1.0, 2 and 5.1).
+#[derive(Serialize)]
+pub(crate) struct IdentityClaims {
+    pub(crate) iss: String,
+    pub(crate) sub: Uuid,
+    /// The client.
+    pub(crate) aud: String,
+    pub(crate) exp: u64,
+    pub(crate) iat: u64,
+    /// When they showed who they are.
+    pub(crate) auth_time: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) nonce: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) email: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) email_verified: Option<bool>,
+}
+
 /// A key ready to sign with.
 pub(crate) struct Signer {
     pub(crate) kid: String,
@@ -144,6 +166,14 @@ impl Signer {
             kid,
             key: EncodingKey::from_ec_der(private_key),
         }
+    }
+
+    /// An ID token, which is not to be taken for an access token: its `typ` is another.
+    pub(crate) fn sign_identity(&self, claims: &IdentityClaims) -> Result<String, Failure> {
+        let mut header = Header::new(Algorithm::ES256);
+        header.kid = Some(self.kid.clone());
+        jsonwebtoken::encode(&header, claims, &self.key)
+            .map_err(|error| unusable(&error.to_string()))
     }
 
     /// The token.

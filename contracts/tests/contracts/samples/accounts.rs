@@ -2,11 +2,14 @@
 
 use shopzen_contracts::{
     Confidential,
-    auth::accounts::{
-        Accepted, Account, ChangeEmail, ChangeMe, ChangePassword, ConfirmEmail, Done,
-        EmailConfirmed, EndSession, GetMe, ListSessions, PasswordOutcome, Register,
-        RequestPasswordReset, ResetPassword, Session, SessionInUse, Sessions, SignIn,
-        SignInOutcome, SignOut, UseSession,
+    auth::{
+        accounts::{
+            Accepted, Account, ChangeEmail, ChangeMe, ChangePassword, ConfirmEmail, Done,
+            EmailConfirmed, EndSession, GetMe, ListSessions, PasswordOutcome, Register,
+            RequestPasswordReset, ResetPassword, Session, SessionInUse, Sessions, SignIn,
+            SignInOutcome, SignOut, UseSession,
+        },
+        authorization::{AuthorizationStep, Authorize, GetUserinfo, Userinfo},
     },
     notify::{LetterTaken, MailKind, SendLetter},
 };
@@ -85,6 +88,33 @@ pub(super) fn add(samples: &mut Samples) {
     };
     samples.query(&ListSessions {}, &sessions);
     samples.command(&EndSession { id: id(41) }, &Done {});
+    let text = |text: &str| Some(text.to_owned());
+    let authorize = Authorize {
+        client_id: text("019aab00-0000-7000-8000-000000000032"),
+        redirect_uri: text("https://app.example/back"),
+        response_type: text("code"),
+        scope: text("openid orders:read"),
+        state: text("af0ifjsldkj"),
+        nonce: text("n-0S6_WzA2Mj"),
+        code_challenge: text("E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"),
+        code_challenge_method: text("S256"),
+        prompt: text("consent"),
+        max_age: text("3600"),
+        consent: Some(true),
+    };
+    let ask = AuthorizationStep::AskConsent {
+        client_name: "App".to_owned(),
+        client_host: "app.example".to_owned(),
+        wishes: vec!["Know that it is you.".to_owned()],
+    };
+    samples.command(&authorize, &ask);
+    let userinfo = Userinfo {
+        sub: id(40),
+        name: text("Ada"),
+        email: text(EMAIL),
+        email_verified: Some(true),
+    };
+    samples.query(&GetUserinfo {}, &userinfo);
     let letter = SendLetter {
         letter_id: id(9),
         kind: MailKind::ApproveNewEmail,

@@ -1,12 +1,16 @@
 //! What the samples of OAuth clients say.
 
 use serde_json::json;
-use shopzen_contracts::auth::{
-    IssuedToken,
-    clients::{
-        AddClient, Client, ClientAndSecret, ClientProof, ClientSecret, Clients, GetClient,
-        GetMetadata, Grant, GrantType, IntrospectToken, Introspection, ListClients, Metadata,
-        RequestToken, RevokeClient, RevokeToken, RotateClientSecret, SetClientKeys, TokenRevoked,
+use shopzen_contracts::{
+    Confidential,
+    auth::{
+        IssuedToken,
+        clients::{
+            AddClient, Client, ClientAndSecret, ClientProof, ClientSecret, Clients, GetClient,
+            GetMetadata, Grant, GrantType, IntrospectToken, Introspection, ListClients, Metadata,
+            RequestToken, RevokeClient, RevokeToken, RotateClientSecret, SetClientKeys,
+            TokenRevoked,
+        },
     },
 };
 
@@ -30,6 +34,7 @@ pub(super) fn add(samples: &mut Samples) {
         redirect_uris: client().redirect_uris,
         scopes: client().scopes,
         is_trusted: true,
+        is_public: false,
         keys: vec![key()],
     };
     samples.command(&wanted, &given);
@@ -83,6 +88,10 @@ fn tokens(samples: &mut Samples) {
         token_type: "Bearer".to_owned(),
         expires_in: 600,
         scope: "stock:write".to_owned(),
+        refresh_token: Some(Confidential::new(
+            "8xLOxBtZp8ahJ0uVwTq4Cg5dP2wEYrJkM3nRsQbFzXo",
+        )),
+        id_token: Some("eyJ0eXAiOiJKV1QiLCJhbGciOiJFUzI1NiJ9.e30.c2ln".to_owned()),
     };
     samples.command(&asked, &issued);
     let given_back = RevokeToken {
@@ -118,6 +127,7 @@ fn client() -> Client {
         redirect_uris: vec!["https://acme.example/back".to_owned()],
         scopes: vec!["orders:place".to_owned(), "stock:write".to_owned()],
         is_trusted: true,
+        is_public: false,
         secrets: vec![ClientSecret {
             id: id(9),
             created_at: noon(),
@@ -144,12 +154,24 @@ fn metadata() -> Metadata {
     let one = |text: &str| vec![text.to_owned()];
     Metadata {
         issuer: at(""),
+        authorization_endpoint: at("/oauth2/authorize"),
         token_endpoint: at("/oauth2/token"),
+        userinfo_endpoint: at("/oauth2/userinfo"),
         revocation_endpoint: at("/oauth2/revoke"),
         introspection_endpoint: at("/oauth2/introspect"),
         jwks_uri: at("/.well-known/jwks.json"),
         scopes_supported: one("stock:write"),
-        response_types_supported: Vec::new(),
+        response_types_supported: one("code"),
+        response_modes_supported: one("query"),
+        code_challenge_methods_supported: one("S256"),
+        prompt_values_supported: one("none"),
+        subject_types_supported: one("public"),
+        id_token_signing_alg_values_supported: one("ES256"),
+        claims_supported: one("sub"),
+        authorization_response_iss_parameter_supported: true,
+        claims_parameter_supported: false,
+        request_parameter_supported: false,
+        request_uri_parameter_supported: false,
         grant_types_supported: one("client_credentials"),
         token_endpoint_auth_methods_supported: one("private_key_jwt"),
         token_endpoint_auth_signing_alg_values_supported: one("ES256"),

@@ -61,6 +61,8 @@ fn auth(samples: &mut Samples) {
         token_type: "Bearer".to_owned(),
         expires_in: 900,
         scope: "catalog:write stock:write".to_owned(),
+        refresh_token: None,
+        id_token: None,
     };
     let asked = IssueToken {
         email: "staff@demo.test".to_owned(),

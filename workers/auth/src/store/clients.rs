@@ -20,6 +20,7 @@ pub(crate) struct NewClient<'a> {
     pub(crate) redirect_uris: &'a [String],
     pub(crate) scopes: &'a [String],
     pub(crate) is_trusted: bool,
+    pub(crate) is_public: bool,
 }
 
 /// A public key of a client.
@@ -51,8 +52,8 @@ pub(crate) async fn insert_client(
 ) -> Result<bool, Failure> {
     let inserted = sqlx::query(
         "
-        INSERT INTO clients (id, name, grants, redirect_uris, scopes, is_trusted)
-        VALUES ($1, $2, $3, $4, $5, $6)
+        INSERT INTO clients (id, name, grants, redirect_uris, scopes, is_trusted, is_public)
+        VALUES ($1, $2, $3, $4, $5, $6, $7)
         ON CONFLICT (name) WHERE revoked_at IS NULL DO NOTHING
         ",
     )
@@ -62,6 +63,7 @@ pub(crate) async fn insert_client(
     .bind(client.redirect_uris)
     .bind(client.scopes)
     .bind(client.is_trusted)
+    .bind(client.is_public)
     .execute(db)
     .await?;
     Ok(inserted.rows_affected() == 1)
@@ -87,7 +89,7 @@ pub(crate) async fn find_client(
 ) -> Result<Option<Client>, Failure> {
     let row: Option<ClientRow> = sqlx::query_as(
         "
-        SELECT id, name, grants, redirect_uris, scopes, is_trusted, created_at, revoked_at
+        SELECT id, name, grants, redirect_uris, scopes, is_trusted, is_public, created_at, revoked_at
         FROM clients WHERE id = $1
         ",
     )
@@ -105,7 +107,7 @@ pub(crate) async fn find_clients(
 ) -> Result<Vec<Client>, Failure> {
     let rows: Vec<ClientRow> = sqlx::query_as(
         "
-        SELECT id, name, grants, redirect_uris, scopes, is_trusted, created_at, revoked_at
+        SELECT id, name, grants, redirect_uris, scopes, is_trusted, is_public, created_at, revoked_at
         FROM clients
         WHERE ($1 OR revoked_at IS NULL)
             AND ($2::text[] IS NULL OR grants = $2)
@@ -130,6 +132,7 @@ struct ClientRow {
     redirect_uris: Vec<String>,
     scopes: Vec<String>,
     is_trusted: bool,
+    is_public: bool,
     created_at: Instant,
     revoked_at: Option<Instant>,
 }
@@ -178,6 +181,7 @@ async fn with_credentials(
             redirect_uris: row.redirect_uris,
             scopes: row.scopes,
             is_trusted: row.is_trusted,
+            is_public: row.is_public,
             secrets: secrets.map(secret).collect(),
             keys: keys.map(|(_, kid)| kid.clone()).collect(),
             created_at: row.created_at.into(),
@@ -306,6 +310,25 @@ pub(crate) async fn find_proven(
         })
     };
     Ok(rows.into_iter().map(proven).collect())
+}
+
+/// A client in use that keeps no secret.
+pub(crate) async fn find_public(
+    db: &mut PgConnection,
+    client_id: Uuid,
+) -> Result<Option<Proven>, Failure> {
+    let row: Option<(Vec<String>, Vec<String>)> = sqlx::query_as(
+        "SELECT grants, scopes FROM clients WHERE id = $1 AND is_public AND revoked_at IS NULL",
+    )
+    .bind(client_id)
+    .fetch_optional(db)
+    .await?;
+    Ok(row.map(|(grants, scopes)| Proven {
+        id: client_id,
+        credential: client_id,
+        grants,
+        scopes,
+    }))
 }
 
 /// A client in use, with each of its keys.

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use shopzen_chassis::{Failure, jiff_sqlx};
+use shopzen_chassis::{
+    Failure,
+    jiff_sqlx::{self, ToSqlx},
+};
 use shopzen_contracts::{Role, auth::accounts::Session};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
@@ -16,6 +19,17 @@ pub(crate) struct NewSession<'a> {
     pub(crate) account_id: Uuid,
     pub(crate) secret_hash: &'a [u8],
     pub(crate) device: &'a str,
+    pub(crate) lifetime: Duration,
+    pub(crate) idle: Duration,
+}
+
+/// A session of an app that somebody lets in.
+pub(crate) struct NewAppSession<'a> {
+    pub(crate) id: Uuid,
+    pub(crate) account_id: Uuid,
+    pub(crate) client_id: Uuid,
+    pub(crate) scopes: &'a [String],
+    pub(crate) authenticated_at: Timestamp,
     pub(crate) lifetime: Duration,
     pub(crate) idle: Duration,
 }
@@ -55,6 +69,29 @@ pub(crate) async fn insert(db: &mut PgConnection, session: &NewSession<'_>) -> R
     .bind(session.account_id)
     .bind(session.secret_hash)
     .bind(session.device)
+    .bind(session.lifetime.as_secs_f64())
+    .bind(i32::try_from(session.idle.as_secs()).unwrap_or(i32::MAX))
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// It is called as the client is.
+pub(crate) async fn insert_of_app(
+    db: &mut PgConnection,
+    session: &NewAppSession<'_>,
+) -> Result<(), Failure> {
+    sqlx::query(
+        "
+        INSERT INTO sessions (id, account_id, client_id, device, scopes, authenticated_at, expires_at, idle_s)
+        SELECT $1, $2, $3, name, $4, $5, now() + make_interval(secs => $6), $7 FROM clients WHERE id = $3
+        ",
+    )
+    .bind(session.id)
+    .bind(session.account_id)
+    .bind(session.client_id)
+    .bind(session.scopes)
+    .bind(session.authenticated_at.to_sqlx())
     .bind(session.lifetime.as_secs_f64())
     .bind(i32::try_from(session.idle.as_secs()).unwrap_or(i32::MAX))
     .execute(db)

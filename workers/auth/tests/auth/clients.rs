@@ -41,6 +41,7 @@ fn acme() -> AddClient {
         redirect_uris: Vec::new(),
         scopes: vec!["stock:write".to_owned(), "orders:place".to_owned()],
         is_trusted: false,
+        is_public: false,
         keys: Vec::new(),
     }
 }

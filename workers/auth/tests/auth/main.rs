@@ -1,6 +1,7 @@
 //! The auth worker on a real database and a real broker.
 
 mod accounts;
+mod authorization;
 mod clients;
 mod fixtures;
 mod issuing;
