@@ -31,6 +31,8 @@ async fn issue(_: &mut Cx, (): &(), requests: &[Request<IssueToken>]) -> Answers
         token_type: "Bearer".to_owned(),
         expires_in: 0,
         scope: String::new(),
+        refresh_token: None,
+        id_token: None,
     };
     Ok(requests.iter().map(|_| Ok(token.clone())).collect())
 }

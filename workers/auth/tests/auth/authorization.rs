@@ -185,14 +185,11 @@ async fn a_program_is_let_in_once_its_owner_has_agreed() {
     // What was agreed to once is not asked again, and nobody needs to be asked for a program of our own.
     let again = harness.command(&asked(client_id), &asking).await.unwrap();
     value(&sent_back(again), "code");
-    let info = harness.query(
-        &GetUserinfo {},
-        &Asking {
-            identity: Some(harness.token_of(&claims_of(&issued.access_token))),
-            ..Asking::default()
-        },
-    );
-    let info = info.await.unwrap();
+    let as_app = Asking {
+        identity: Some(harness.token_of(&claims_of(&issued.access_token))),
+        ..Asking::default()
+    };
+    let info = harness.query(&GetUserinfo {}, &as_app).await.unwrap();
     assert_eq!(
         (info.sub, info.email.as_deref(), info.name),
         (ada, Some(ADA), None)

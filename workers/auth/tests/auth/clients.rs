@@ -487,10 +487,15 @@ async fn what_is_published_is_what_works() {
     let metadata = json!(metadata.unwrap());
     assert_eq!(metadata["issuer"], ISSUER);
     assert_eq!(metadata["token_endpoint"], format!("{ISSUER}/oauth2/token"));
-    assert_eq!(
-        metadata["grant_types_supported"],
-        json!(["client_credentials"])
-    );
-    assert!(metadata.get("authorization_endpoint").is_none());
-    assert!(metadata.get("response_types_supported").is_none());
+    let lists = [
+        (
+            "grant_types_supported",
+            json!(["client_credentials", "authorization_code", "refresh_token"]),
+        ),
+        ("response_types_supported", json!(["code"])),
+        ("code_challenge_methods_supported", json!(["S256"])),
+    ];
+    for (name, expected) in lists {
+        assert_eq!(metadata[name], expected, "{name}");
+    }
 }

@@ -18,11 +18,11 @@ async fn the_demo_accounts_get_tokens_with_their_scopes() {
         (token.token_type.as_str(), token.expires_in),
         ("Bearer", 600)
     );
-    assert_eq!(token.scope, "orders:place orders:read");
+    assert_eq!(token.scope, "orders:place orders:read profile:write");
     let token = issue(&harness, " STAFF@demo.test ").await.unwrap();
     assert_eq!(
         token.scope,
-        "orders:place orders:read orders:write catalog:write stock:write pricing:write accounts:write \
+        "orders:place orders:read profile:write orders:write catalog:write stock:write pricing:write accounts:write \
          partners:write ops:write"
     );
 }
@@ -41,7 +41,7 @@ async fn operators_need_no_account_of_staff() {
         .unwrap();
     assert_eq!(
         issued.scope,
-        "orders:place orders:read orders:write catalog:write stock:write pricing:write accounts:write \
+        "orders:place orders:read profile:write orders:write catalog:write stock:write pricing:write accounts:write \
          partners:write ops:write"
     );
     let claims = issued.access_token.split('.').nth(1).unwrap();

@@ -72,7 +72,10 @@ async fn an_operator_gives_roles_and_the_next_token_carries_their_scopes() {
     assert_eq!(given.version, 2);
     assert_eq!(of(&auth, SHOPPER).await, given);
     let scope = issue(&auth, SHOPPER).await.unwrap().scope;
-    assert_eq!(scope, "orders:place orders:read orders:write stock:write");
+    assert_eq!(
+        scope,
+        "orders:place orders:read profile:write orders:write stock:write"
+    );
     // The version before reads those.
     let kept: Vec<String> = sqlx::query_scalar("SELECT scopes FROM accounts WHERE email = $1")
         .bind(SHOPPER)

@@ -43,7 +43,7 @@ async fn a_session_gives_tokens_that_name_it() {
         (claims.sub, claims.sid),
         (account_id, Some(used.session_id))
     );
-    assert_eq!(claims.scope, "orders:place orders:read");
+    assert_eq!(claims.scope, "orders:place orders:read profile:write");
 }
 
 #[tokio::test]
