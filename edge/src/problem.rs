@@ -330,10 +330,15 @@ impl Reader {
     }
 }
 
+/// Marks a page that says itself what is wrong, such as a form that comes back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SaysItself;
+
 /// Writes out a refusal; any other answer is handed back as it is.
 pub(crate) fn render(mut response: Response, trace: &TraceParent, reader: Reader) -> Response {
     let status = response.status();
-    if !status.is_client_error() && !status.is_server_error() {
+    let is_refusal = status.is_client_error() || status.is_server_error();
+    if !is_refusal || response.extensions().get::<SaysItself>().is_some() {
         return response;
     }
     let mut problem = response

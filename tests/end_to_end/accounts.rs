@@ -169,7 +169,7 @@ async fn no_other_site_acts_in_somebodys_name_and_no_cookie_is_kept_over_a_sign_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_tells_nobody_who_has_an_account() -> Result<()> {
-    let shop = Shop::start(&[]).await?;
+    let shop = Shop::start_with(&[], &[("SHOPZEN_LIMITS__ENABLED", "true")]).await?;
     let post = async |path: &str, body: Value| -> Result<(u16, String)> {
         let answer = shop.client.post(shop.url(path)).json(&body).send().await?;
         Ok((answer.status().as_u16(), answer.text().await?))

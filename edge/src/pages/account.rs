@@ -19,7 +19,11 @@ use axum::{
 };
 use shopzen_contracts::Problem;
 
-use crate::{answer::Cache, pages::assets::STYLE_SHEET, problem::Refusal};
+use crate::{
+    answer::Cache,
+    pages::assets::STYLE_SHEET,
+    problem::{Refusal, SaysItself},
+};
 
 /// Something that was done, or is on its way.
 #[derive(Template)]
@@ -53,6 +57,7 @@ fn message(
 fn private(status: StatusCode, template: &impl Template) -> Result<Response, Refusal> {
     let mut response = super::page(template)?;
     *response.status_mut() = status;
+    response.extensions_mut().insert(SaysItself);
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, Cache::Never.value());
     Ok(response)
