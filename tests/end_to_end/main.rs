@@ -11,6 +11,7 @@ mod hostile;
 mod import;
 mod keys;
 mod live;
+mod rights;
 mod staff;
 mod traces;
 mod webhooks;
