@@ -37,8 +37,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use limits::Limits;
 
 use api::{
-    admin_audit, admin_dead_letters, admin_products, admin_roles, admin_stock, catalogue, keys,
-    order_events, orders, products, stock, stock_stream, timeline, webhooks,
+    admin_activity, admin_audit, admin_dead_letters, admin_products, admin_roles, admin_stock,
+    catalogue, keys, order_events, orders, products, stock, stock_stream, timeline, webhooks,
 };
 use hub::Hub;
 use limits::Limiter;
@@ -205,6 +205,12 @@ fn for_staff_of_accounts(routes: Routes) -> Routes {
             "/api/v1/admin/roles",
             admin_roles::list,
             admin_roles::LIST,
+        )
+        .api(
+            GET,
+            "/api/v1/admin/activity",
+            admin_activity::list,
+            admin_activity::LIST,
         )
         .api(GET, OF_CUSTOMER, admin_roles::get, admin_roles::GET)
         .api(PUT, OF_CUSTOMER, admin_roles::put, admin_roles::PUT)

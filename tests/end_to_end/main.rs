@@ -1,5 +1,6 @@
 //! The whole shop, from HTTP to the gateway's books: the real binary, broker and database.
 
+mod activity;
 mod audit;
 mod audit_report;
 mod checkout;

@@ -1,6 +1,7 @@
 //! The calls of the API, one file a resource. Beside each handler stands what the OpenAPI document
 //! says about it.
 
+pub(crate) mod admin_activity;
 pub(crate) mod admin_audit;
 pub(crate) mod admin_dead_letters;
 pub(crate) mod admin_products;

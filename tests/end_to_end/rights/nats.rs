@@ -98,6 +98,7 @@ fn body_of(builtin: Builtin) -> Value {
         Builtin::ReplayDeadLetter | Builtin::DropDeadLetter => {
             json!({ "id": UNKNOWN, "why": "for a test" })
         }
+        Builtin::Activity => json!({ "limit": 1 }),
         Builtin::DeadLetterGroups
         | Builtin::Published
         | Builtin::Handled
