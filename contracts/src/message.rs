@@ -111,6 +111,10 @@ pub mod header {
     pub const IDENTITY: &str = "Shop-Identity";
     /// Who of the operators asks, as their machine knows them. Only where the subject is an operator's.
     pub const OPERATOR: &str = "Shop-Operator";
+    /// Why staff do what they ask for, in their words.
+    pub const REASON: &str = "Reason";
+    /// The method and path over HTTP that led to the request: kept with what staff do.
+    pub const ROUTE: &str = "Shop-Route";
     /// RFC 3339; a request that is already too late is dropped.
     pub const DEADLINE: &str = "Shop-Deadline";
     /// The secret that lets a guest see an order.

@@ -45,9 +45,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use limits::Limits;
 
 use api::{
-    accounts, admin_audit, admin_clients, admin_dead_letters, admin_products, admin_roles,
-    admin_stock, catalogue, keys, me, oauth, order_events, orders, products, stock, stock_stream,
-    timeline, webhooks,
+    accounts, admin_activity, admin_audit, admin_clients, admin_dead_letters, admin_products,
+    admin_roles, admin_stock, catalogue, keys, me, oauth, order_events, orders, products, stock,
+    stock_stream, timeline, webhooks,
 };
 use hub::Hub;
 use limits::Limiter;
@@ -320,6 +320,12 @@ fn for_staff_of_accounts(routes: Routes) -> Routes {
             "/api/v1/admin/roles",
             admin_roles::list,
             admin_roles::LIST,
+        )
+        .api(
+            GET,
+            "/api/v1/admin/activity",
+            admin_activity::list,
+            admin_activity::LIST,
         )
         .api(GET, OF_CUSTOMER, admin_roles::get, admin_roles::GET)
         .api(PUT, OF_CUSTOMER, admin_roles::put, admin_roles::PUT)

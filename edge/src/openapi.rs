@@ -268,6 +268,10 @@ impl Parameter {
         "The same key and body get the same answer, and act once.",
         idempotency_key,
     );
+    pub(crate) const REASON: Self = Self::header(
+        "Reason",
+        "Why, in up to 500 characters; kept with what was done.",
+    );
     pub(crate) const ORDER_TOKEN: Self = Self::header(
         "Order-Token",
         "The token from the answer that accepted the order.",

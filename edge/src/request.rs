@@ -31,6 +31,9 @@ const COMMAND_DEADLINE: Duration = Duration::from_secs(5);
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const IDEMPOTENCY_KEY_LENGTH_MAX: usize = 255;
+/// Why staff do what they do.
+const REASON: HeaderName = HeaderName::from_static("reason");
+const REASON_LENGTH_MAX: usize = 500;
 const ORDER_TOKEN: HeaderName = HeaderName::from_static("order-token");
 /// The same for links and for `EventSource`, which cannot set headers.
 const ORDER_TOKEN_PARAMETER: &str = "order_token";
@@ -50,6 +53,7 @@ impl FromRequestParts<Arc<Edge>> for Caller {
         caller.asking.identity = access_token(&parts.headers)?;
         caller.asking.idempotency_key = idempotency_key(&parts.headers)?;
         caller.asking.order_token = order_token(&parts.headers, parts.uri.query())?;
+        caller.asking.reason = reason(&parts.headers)?;
         Ok(caller)
     }
 }
@@ -61,6 +65,7 @@ impl Caller {
         let asking = Asking {
             trace: trace.unwrap_or_else(TraceParent::start),
             deadline: QUERY_DEADLINE,
+            route: route_of(parts),
             ..Asking::default()
         };
         Self {
@@ -183,6 +188,22 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
         return Err(invalid());
     }
     Ok(Some(key.to_owned()))
+}
+
+fn reason(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
+    let reason = only(headers, REASON, || Refusal::MalformedHeader("Reason"))?;
+    if reason.is_some_and(|reason| reason.len() > REASON_LENGTH_MAX) {
+        return Err(Refusal::MalformedHeader("Reason"));
+    }
+    Ok(reason.map(str::to_owned))
+}
+
+/// What is kept of where staff did what they did. Of those who are not signed in nothing is kept.
+fn route_of(parts: &Parts) -> Option<String> {
+    parts
+        .headers
+        .contains_key(AUTHORIZATION)
+        .then(|| format!("{} {}", parts.method, parts.uri.path()))
 }
 
 /// A token that is not printable ASCII is nobody's, and is left out.

@@ -62,6 +62,8 @@ pub enum Command {
     Healthcheck,
     /// Print an access token for an account, for use in scripts
     Token { email: String },
+    /// What staff did, newest first: who, to what, and why
+    Activity(ActivityArgs),
     /// Accounts, and what they may
     Account {
         #[command(subcommand)]
@@ -233,6 +235,22 @@ pub enum KeysAction {
         #[arg(long)]
         withdraw: bool,
     },
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ActivityArgs {
+    /// Of one account, or of the operator: account:<id>, operator:<user>
+    #[arg(long)]
+    pub actor: Option<String>,
+    /// To one thing: "product lamp"
+    #[arg(long)]
+    pub thing: Option<String>,
+    /// Since then: 2026-11-22T03:00:00Z, or 36h for the last 36 hours
+    #[arg(long, value_name = "WHEN", value_parser = moment)]
+    pub since: Option<Timestamp>,
+    /// At most so many, 1 to 100
+    #[arg(long, default_value_t = 24)]
+    pub limit: u32,
 }
 
 #[derive(Clone, Debug, Subcommand)]

@@ -78,6 +78,7 @@ async fn run(cli: Cli, terminal: &Terminal) -> Result<(), Failure> {
         Command::Streams { action } => commands::streams::streams(action, &options, terminal).await,
         Command::Healthcheck => commands::healthcheck::healthcheck(&options, terminal).await,
         Command::Token { email } => commands::shop::token(email, &options, terminal).await,
+        Command::Activity(args) => commands::activity::activity(args, &options, terminal).await,
         Command::Account { action } => commands::account::account(action, &options, terminal).await,
         Command::Keys { action } => commands::keys::keys(action, &options, terminal).await,
         Command::Client { action } => commands::client::client(action, &options, terminal).await,

@@ -60,8 +60,9 @@ fn catalogue() -> String {
     write!(
         text,
         "\n## Every worker\n\nThe chassis answers {} for each worker: what it published about one thing (asked by \
-         the edge, the audit and the operator), what became of its events (the audit and the operator), and the messages it \
-         could not handle (`.operator` for the operator only, `.staff` for the edge, with an access token).\n",
+         the edge, the audit and the operator), what became of its events (the audit and the operator), the messages it \
+         could not handle (`.operator` for the operator only, `.staff` for the edge, with an access token), and what \
+         staff did (the edge and the operator, with an access token).\n",
         common.join(", ")
     )
     .unwrap();

@@ -171,6 +171,10 @@ fn of_headers() -> [(String, Value); 5] {
                 text("The secret that lets a guest see an order."),
             ),
             (header::IF_MATCH, text("The version the caller read.")),
+            (
+                header::REASON,
+                text("Why, in the words of staff; kept with what they did."),
+            ),
             (header::DEADLINE, time),
             (header::TRACE_PARENT, text("W3C Trace Context.")),
         ],

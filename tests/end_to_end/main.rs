@@ -1,6 +1,7 @@
 //! The whole shop, from HTTP to the gateway's books: the real binary, broker and database.
 
 mod accounts;
+mod activity;
 mod audit;
 mod audit_report;
 mod checkout;
@@ -13,6 +14,7 @@ mod import;
 mod keys;
 mod live;
 mod oauth;
+mod rights;
 mod staff;
 mod traces;
 mod webhooks;

@@ -120,6 +120,7 @@ impl Role {
                     .into_iter()
                     .flat_map(|it| of_letters(it, "staff")),
             )
+            .chain(Service::ALL.into_iter().map(activity))
             .collect(),
             // It verifies the access tokens of those who ask it.
             Self::Audit => of_audits()
@@ -152,6 +153,7 @@ impl Role {
                     .into_iter()
                     .flat_map(|it| of_letters(it, "operator")),
             )
+            .chain(Service::ALL.into_iter().map(activity))
             .collect(),
         }
     }
@@ -206,6 +208,11 @@ fn history(service: Service) -> String {
     format!("shop.qry.{}.v1.history", service.name())
 }
 
+/// What staff did, for who has a token that allows to see it.
+fn activity(service: Service) -> String {
+    format!("shop.qry.{}.v1.activity", service.name())
+}
+
 /// What an audit asks: of one worker each.
 fn of_audits() -> Vec<String> {
     owned(&[
@@ -250,7 +257,12 @@ pub fn of_letters(service: Service, by: &str) -> Vec<String> {
 
 /// What every worker answers besides its own: the chassis does.
 pub fn of_every_worker(service: Service) -> Vec<String> {
-    [of_events(service), of_letters(service, "*")].concat()
+    [
+        of_events(service),
+        of_letters(service, "*"),
+        vec![activity(service)],
+    ]
+    .concat()
 }
 
 /// What each worker says it listens to.

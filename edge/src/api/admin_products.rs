@@ -35,6 +35,7 @@ pub(crate) const PUT: Operation =
                 "The `ETag` that was read. Needed where the product exists.",
             ),
             Parameter::IDEMPOTENCY_KEY,
+            Parameter::REASON,
         ])
         .reads::<ProductInput>()
         .answers::<Product>(200, "The product as it is now; 201 where it is new.")
@@ -81,7 +82,7 @@ fn with_slug(body: JsonBody, slug: &Slug) -> Result<Bytes, Refusal> {
 pub(crate) const POST: Operation =
     Operation::command::<UpsertProduct>("postProduct", "staff", "Create or change a product")
         .explains("As a feed does it: the product of that slug becomes what the body says.")
-        .takes(&[Parameter::IDEMPOTENCY_KEY])
+        .takes(&[Parameter::IDEMPOTENCY_KEY, Parameter::REASON])
         .reads::<ProductInput>()
         .answers::<Product>(200, "The product as it is now; 201 where it is new.")
         .creates()

@@ -54,6 +54,7 @@ pub(crate) const PUT: Operation =
         .takes(&[
             Parameter::header("If-Match", "The `ETag` that was read.").required(),
             Parameter::IDEMPOTENCY_KEY,
+            Parameter::REASON,
         ])
         .reads_as(to_set)
         .answers::<AccountRoles>(200, "The roles, and what they allow.")

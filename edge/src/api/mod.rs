@@ -2,6 +2,7 @@
 //! says about it.
 
 pub(crate) mod accounts;
+pub(crate) mod admin_activity;
 pub(crate) mod admin_audit;
 pub(crate) mod admin_clients;
 pub(crate) mod admin_dead_letters;

@@ -226,7 +226,11 @@ pub(crate) const CANCEL: Operation =
         .explains(
             "Its owner may as long as it is not shipped; money goes back and stock is released.",
         )
-        .takes(&[Parameter::ORDER_TOKEN, Parameter::IDEMPOTENCY_KEY])
+        .takes(&[
+            Parameter::ORDER_TOKEN,
+            Parameter::IDEMPOTENCY_KEY,
+            Parameter::REASON,
+        ])
         .answers::<Order>(200, "The order, cancelled.")
         .refuses(&[404, 409]);
 

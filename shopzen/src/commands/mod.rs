@@ -1,6 +1,7 @@
 //! The operator's commands, one file each.
 
 pub mod account;
+pub mod activity;
 pub mod audit;
 pub mod client;
 pub mod dead_letters;

@@ -6,7 +6,8 @@ use std::{
     time::Duration,
 };
 
-use shopzen_chassis::{Answers, Cx, Failure, Request};
+use serde_json::json;
+use shopzen_chassis::{Act, Answers, Cx, Failure, Request};
 use shopzen_contracts::auth::{RotateSigningKeys, SigningKeys};
 use sqlx::PgConnection;
 
@@ -71,6 +72,8 @@ pub(crate) async fn rotate(
             make(cx, auth, PUBLISHED_BEFORE_USE).await?;
         }
         let items = store::find_keys(cx.db()).await?;
+        let act = Act::on("signing keys").to(&json!({ "withdrawn": request.body.withdraw }));
+        cx.record(request, act);
         answers.push(Ok(SigningKeys { items }));
     }
     Ok(answers)

@@ -1,8 +1,9 @@
 //! Who has which roles, and who may change that.
 
-use shopzen_chassis::{Answers, Caller, Cx, Failure, Refused, Request};
+use serde_json::json;
+use shopzen_chassis::{Act, Answers, Caller, Cx, Failure, Refused, Request};
 use shopzen_contracts::{
-    Problem, Role, Scope,
+    Command, Problem, Role, Scope,
     auth::{
         AccountRoles, GetAccountRoles, GetCustomerRoles, ListRoles, RoleMeaning, Roles,
         ScopeMeaning, SetAccountRoles, SetCustomerRoles,
@@ -100,7 +101,8 @@ pub(crate) async fn set_of_customer(
             if_match: request.if_match.as_deref(),
         };
         let whose = Whose::Id(request.body.account_id);
-        answers.push(set(cx, auth, whose, &request.body.roles, &giver).await?);
+        let set = set(cx, auth, whose, &request.body.roles, &giver).await?;
+        answers.push(set.map(|changed| recorded(cx, request, changed)));
     }
     Ok(answers)
 }
@@ -119,7 +121,8 @@ pub(crate) async fn set_of_account(
         answers.push(match normalised(&request.body.email) {
             Some(email) => {
                 let whose = Whose::Email(&email);
-                set(cx, auth, whose, &request.body.roles, &operator).await?
+                let set = set(cx, auth, whose, &request.body.roles, &operator).await?;
+                set.map(|changed| recorded(cx, request, changed))
             }
             None => Err(no_such_account()),
         });
@@ -141,7 +144,7 @@ async fn set(
     whose: Whose<'_>,
     roles: &[Role],
     giver: &Giver<'_>,
-) -> Result<Result<AccountRoles, Problem>, Failure> {
+) -> Result<Result<Changed, Problem>, Failure> {
     // Of two who each remove the other owner, the second sees what the first did.
     let owners = store::roles::lock_owners(cx.db(), auth.demo_accounts).await?;
     let holder = store::roles::lock_holder(cx.db(), whose, auth.demo_accounts).await?;
@@ -158,7 +161,30 @@ async fn set(
         store::roles::save_roles(cx.db(), &after).await?;
         tracing::info!(account_id = %after.id, roles = ?after.roles, "roles were changed");
     }
-    Ok(Ok(after.into()))
+    Ok(Ok(Changed { before, after }))
+}
+
+/// Roles as they were and as they are.
+struct Changed {
+    before: Holder,
+    after: Holder,
+}
+
+/// Keeps who changed whose roles. The address stays out of it: the account's id says who it is.
+fn recorded<C: Command>(
+    cx: &mut Cx,
+    request: &Request<C>,
+    Changed { before, after }: Changed,
+) -> AccountRoles {
+    if before.roles == after.roles {
+        cx.changed_nothing(request);
+    } else {
+        let act = Act::on(format!("account {}", after.id))
+            .from(&json!({ "roles": before.roles }))
+            .to(&json!({ "roles": after.roles }));
+        cx.record(request, act);
+    }
+    after.into()
 }
 
 /// Each once, in the order of [`Role::ALL`].

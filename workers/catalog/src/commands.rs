@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use shopzen_chassis::{Answers, Cause, Cx, Failure, Request};
+use serde_json::json;
+use shopzen_chassis::{Act, Answers, Cause, Cx, Failure, Request};
 use shopzen_contracts::{
     FieldError, Problem, ProductId, Sku, Slug,
     catalog::{ImportProducts, ImportResult, ImportedProducts, Product, UpsertProduct},
@@ -48,11 +49,25 @@ async fn upsert(
         input,
         if_match: request.if_match.as_deref(),
     };
-    let (outcomes, product) = change(cx, catalog, &[wish], &request.cause).await?;
-    Ok(match (outcomes.into_iter().next(), product) {
-        (Some(Ok(_)), Some(product)) => {
-            let index = catalog.index.read();
-            Ok(product.product(|sku| index.available(sku)))
+    let Changed {
+        outcomes,
+        before,
+        after,
+    } = change(cx, catalog, &[wish], &request.cause).await?;
+    Ok(match (outcomes.into_iter().next(), after) {
+        (Some(Ok(taken)), Some(after)) => {
+            let (before, after) = {
+                let index = catalog.index.read();
+                let shown = |product: &Stored| product.product(|sku| index.available(sku));
+                (before.as_ref().map(shown), shown(&after))
+            };
+            if taken == Taken::Unchanged {
+                cx.changed_nothing(request);
+            } else {
+                let act = Act::on(format!("product {}", after.slug));
+                cx.record(request, act.from(&before).to(&after));
+            }
+            Ok(after)
         }
         (Some(Err(refusal)), _) => Err(refusal.into()),
         (Some(Ok(_)) | None, _) => {
@@ -84,7 +99,11 @@ async fn import(
             if_match: None,
         })
         .collect();
-    let (outcomes, _) = change(cx, catalog, &wishes, &request.cause).await?;
+    let outcomes = change(cx, catalog, &wishes, &request.cause).await?.outcomes;
+    match imported(&wishes, &outcomes) {
+        Some(act) => cx.record(request, act),
+        None => cx.changed_nothing(request),
+    }
     let results = outcomes
         .into_iter()
         .map(|outcome| match outcome {
@@ -100,28 +119,52 @@ async fn import(
     Ok(Ok(ImportedProducts { results }))
 }
 
-/// Makes wishes come true, each by itself, and tells what changed. Returns what became of each, and
-/// the last one's product as it is now.
+/// What is kept of a feed: which products it changed. None where it changed none.
+fn imported(wishes: &[Wish<'_>], outcomes: &[Result<Taken, Refusal>]) -> Option<Act> {
+    let slugs = |wanted: Taken| -> Vec<&str> {
+        let both = wishes.iter().zip(outcomes);
+        let those = both.filter(|(_, outcome)| **outcome == Ok(wanted));
+        those.map(|(wish, _)| wish.input.slug.as_str()).collect()
+    };
+    let (created, updated) = (slugs(Taken::Created), slugs(Taken::Updated));
+    let is_any = !created.is_empty() || !updated.is_empty();
+    let act = Act::on("products of a feed");
+    is_any.then(|| act.to(&json!({ "created": created, "updated": updated })))
+}
+
+/// What became of wishes.
+struct Changed {
+    outcomes: Vec<Result<Taken, Refusal>>,
+    /// The last one's product as it was.
+    before: Option<Stored>,
+    /// The same as it is now.
+    after: Option<Stored>,
+}
+
+/// Makes wishes come true, each by itself, and tells what changed.
 async fn change(
     cx: &mut Cx,
     catalog: &Catalog,
     wishes: &[Wish<'_>],
     cause: &Cause,
-) -> Result<(Vec<Result<Taken, Refusal>>, Option<Stored>), Failure> {
+) -> Result<Changed, Failure> {
     // Whoever changes products does so alone, so everything read from here on stays as it is.
     let revision = store::lock_products(cx.db()).await?;
     let mut shelf = take_down(cx, wishes).await?;
+    let last = |shelf: &Shelf| shelf.find(&wishes.last()?.input.slug).cloned();
+    let before = last(&shelf);
     let mut outcomes = Vec::with_capacity(wishes.len());
     for wish in wishes {
         outcomes.push(shelf.take(*wish, ProductId(cx.new_id())));
     }
-    let last = wishes
-        .last()
-        .and_then(|wish| shelf.find(&wish.input.slug))
-        .cloned();
+    let done = Changed {
+        outcomes,
+        before,
+        after: last(&shelf),
+    };
     let (changed, missing) = shelf.into_changes();
     if changed.is_empty() {
-        return Ok((outcomes, last));
+        return Ok(done);
     }
     let revision = revision + 1;
     let now = cx.now();
@@ -141,7 +184,7 @@ async fn change(
         index.add_products(changed);
         index.saw_product_change(revision);
     });
-    Ok((outcomes, last))
+    Ok(done)
 }
 
 /// Takes everything that wishes are about out of the database.

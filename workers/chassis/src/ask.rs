@@ -11,7 +11,7 @@ use tokio::time::{Instant, interval_at, timeout};
 use uuid::Uuid;
 
 use crate::{
-    Bus,
+    Activity, Bus, ListActivity,
     builtin::{Builtin, By},
     clock,
     dead_letters::{
@@ -42,6 +42,10 @@ pub struct Asking {
     pub order_token: Option<String>,
     pub if_match: Option<String>,
     pub trace: TraceParent,
+    /// Why staff ask, in their words.
+    pub reason: Option<String>,
+    /// The method and path over HTTP that led to it.
+    pub route: Option<String>,
     /// How long the answer is waited for; the worker drops what comes later.
     pub deadline: Duration,
 }
@@ -61,6 +65,8 @@ impl Default for Asking {
             idempotency_key: None,
             order_token: None,
             if_match: None,
+            reason: None,
+            route: None,
             trace: TraceParent::start(),
             deadline: DEADLINE,
         }
@@ -253,6 +259,30 @@ impl Asker {
         self.raw(&subject, asked, asking).await
     }
 
+    /// What staff did in these services, newest first.
+    ///
+    /// # Errors
+    ///
+    /// Where one of the services does not answer: without it nobody knows what came last.
+    pub async fn activity(
+        &self,
+        services: &[Service],
+        list: &ListActivity,
+        asking: &Asking,
+    ) -> Result<Vec<Activity>, AskError> {
+        let pages = services.iter().map(async |service| {
+            let subject = Builtin::Activity.subject(*service);
+            self.typed::<_, Vec<Activity>>(&subject, list, asking).await
+        });
+        let mut activities = Vec::new();
+        for page in join_all(pages).await {
+            activities.extend(page?);
+        }
+        activities.sort_by_key(|activity| std::cmp::Reverse(activity.id));
+        activities.truncate(usize::try_from(list.limit).unwrap_or(usize::MAX));
+        Ok(activities)
+    }
+
     /// What a service published with ids after `after` and up to `until`, at most `limit` events.
     pub async fn published(
         &self,
@@ -440,6 +470,8 @@ fn headers_of(asking: &Asking) -> HeaderMap {
         (header::IDEMPOTENCY_KEY, &asking.idempotency_key),
         (header::ORDER_TOKEN, &asking.order_token),
         (header::IF_MATCH, &asking.if_match),
+        (header::REASON, &asking.reason),
+        (header::ROUTE, &asking.route),
     ];
     for (name, value) in optional {
         // A line break would end the header; such a value is nobody's token or key.

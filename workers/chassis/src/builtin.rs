@@ -1,5 +1,5 @@
-//! What every worker answers besides its own: its history, its dead letters, the way of its events, and what
-//! somebody never got of them.
+//! What every worker answers besides its own: its history, its dead letters, the way of its events, what somebody
+//! never got of them, and what staff did.
 //!
 //! Asked by the edge (history, dead letters), by the operator's commands and by the audit; NATS permissions
 //! keep everybody else away. Who asks about dead letters stands at the end of the subject: nobody but an
@@ -13,7 +13,8 @@ use shopzen_contracts::{Access, Scope, Service, header, rights::User};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Refused, StopAt,
+    ListActivity, Refused, StopAt,
+    activity::{self, Actor},
     answer::{self, Asked, Reply},
     dead_letters::{self, DecideLetter, GetLetter, GroupLetters, LetterAct, ListLetters},
     engine::Engine,
@@ -41,6 +42,7 @@ pub enum Builtin {
     EditDeadLetter,
     ReplayDeadLetter,
     DropDeadLetter,
+    Activity,
 }
 
 /// Who asks about dead letters.
@@ -62,9 +64,6 @@ impl From<LetterAct> for Builtin {
     }
 }
 
-/// Characters of an operator's name.
-const OPERATOR_LENGTH_MAX: usize = 64;
-
 impl By {
     const fn token(self) -> &'static str {
         match self {
@@ -83,7 +82,7 @@ impl By {
 }
 
 impl Builtin {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::History,
         Self::Published,
         Self::Handled,
@@ -96,6 +95,7 @@ impl Builtin {
         Self::EditDeadLetter,
         Self::ReplayDeadLetter,
         Self::DropDeadLetter,
+        Self::Activity,
     ];
 
     pub(crate) const fn verb(self) -> &'static str {
@@ -107,6 +107,7 @@ impl Builtin {
             Self::EditDeadLetter => "edit_dead_letter",
             Self::ReplayDeadLetter => "replay_dead_letter",
             Self::DropDeadLetter => "drop_dead_letter",
+            Self::Activity => "activity",
             Self::Published => "published",
             Self::Handled => "handled",
             Self::Strays => "strays",
@@ -122,6 +123,8 @@ impl Builtin {
                 By::Operator => Access::OPERATOR,
                 By::Staff => Access::Scope(Scope::OpsWrite),
             }
+        } else if matches!(self, Self::Activity) {
+            Access::Scope(Scope::OpsWrite)
         } else if matches!(self, Self::History) {
             Access::Users(&[User::Edge, User::Audit, User::Operator])
         } else {
@@ -156,7 +159,8 @@ impl Builtin {
             | Self::Published
             | Self::Handled
             | Self::Strays
-            | Self::Missed => "qry",
+            | Self::Missed
+            | Self::Activity => "qry",
             Self::EditDeadLetter
             | Self::ReplayDeadLetter
             | Self::DropDeadLetter
@@ -208,7 +212,7 @@ pub(crate) async fn answer_one(
     let answered = if builtin.is_about_letters() {
         about_letters(builtin, engine, &caller, by, asked).await
     } else {
-        about_events(builtin, engine, asked).await
+        about_all(builtin, engine, asked).await
     };
     match answered {
         Ok(reply) => reply,
@@ -219,7 +223,7 @@ pub(crate) async fn answer_one(
     }
 }
 
-async fn about_events(builtin: Builtin, engine: &Engine, asked: &Asked) -> Result<Reply, Refused> {
+async fn about_all(builtin: Builtin, engine: &Engine, asked: &Asked) -> Result<Reply, Refused> {
     let (pool, payload) = (&engine.pool, &asked.payload);
     match builtin {
         Builtin::History => {
@@ -245,6 +249,10 @@ async fn about_events(builtin: Builtin, engine: &Engine, asked: &Asked) -> Resul
         Builtin::Republish => {
             let asked: Republish = decode_request(payload)?;
             json(&reconcile::republish(pool, &asked).await?)
+        }
+        Builtin::Activity => {
+            let asked: ListActivity = decode_request(payload)?;
+            json(&activity::find(pool, engine.service.name(), &asked).await?)
         }
         Builtin::DeadLetters
         | Builtin::DeadLetterGroups
@@ -284,7 +292,8 @@ async fn about_letters(
         | Builtin::Handled
         | Builtin::Strays
         | Builtin::Missed
-        | Builtin::Republish => unreachable!("{builtin:?} is not about letters"),
+        | Builtin::Republish
+        | Builtin::Activity => unreachable!("{builtin:?} is not about letters"),
     };
     let decision: DecideLetter = decode_request(payload)?;
     let subject = builtin.asked_by(engine.service, by);
@@ -293,29 +302,13 @@ async fn about_letters(
         .map(|key| Key::new(&subject, caller, key, payload))
         .transpose()?;
     let repeat = repeat.as_ref();
-    let who = named(caller, by, asked);
-    let done = dead_letters::decide(engine, act, &decision, &who, repeat, StopAt::Never).await?;
+    let actor = Actor::of(asked, caller, &subject);
+    let done = dead_letters::decide(engine, act, &decision, &actor, repeat, StopAt::Never).await?;
     let mut reply = json(&done.decided)?;
     if done.is_repeat {
         reply.headers.insert(header::IDEMPOTENT_REPLAYED, "true");
     }
     Ok(reply)
-}
-
-/// What who asks is called in the record of what they do.
-fn named(caller: &Caller, by: By, asked: &Asked) -> String {
-    match by {
-        By::Operator => {
-            let name = asked.header(header::OPERATOR).unwrap_or_default();
-            let name: String = name
-                .chars()
-                .filter(char::is_ascii_graphic)
-                .take(OPERATOR_LENGTH_MAX)
-                .collect();
-            format!("operator:{name}")
-        }
-        By::Staff => format!("account:{}", caller.account_id().unwrap_or_default()),
-    }
 }
 
 fn json<T: Serialize>(answer: &T) -> Result<Reply, Refused> {

@@ -16,7 +16,9 @@ use sqlx::{
 use uuid::Uuid;
 
 use crate::{
-    Asker, Failure, Refused, clock,
+    Asker, Failure, Refused,
+    activity::{Actor, Recorded},
+    clock,
     failpoint::{self, Failpoint},
     inbox::{self, Entered},
     outbox::{self, OutboxRow},
@@ -33,6 +35,7 @@ pub struct Cx {
     connections: Arc<Connections>,
     now: Timestamp,
     pub(crate) told: Told,
+    pub(crate) recorded: Vec<Recorded>,
 }
 
 /// What leaves after the commit.
@@ -73,6 +76,7 @@ impl Cx {
             connections: Arc::clone(connections),
             now: clock::now(),
             told: Told::default(),
+            recorded: Vec::new(),
         }
     }
 
@@ -333,6 +337,8 @@ pub struct Request<T> {
     pub order_token: Option<String>,
     /// The version the caller read.
     pub if_match: Option<String>,
+    /// None where what is done is not recorded.
+    pub(crate) actor: Option<Box<Actor>>,
 }
 
 /// A command's answers, one for each request in their order. An `Err` in the list is an answer too,

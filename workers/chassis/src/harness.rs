@@ -20,15 +20,16 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::{
-    Asking, Bus, DeadLetter, DecideLetter, Decided, LETTERS_MAX, LetterAct, LetterFilter,
-    LetterGroup, ListLetters, StopAt, WholeLetter, Worker,
+    ACTIVITY_MAX, Activity, Asking, Bus, DeadLetter, DecideLetter, Decided, LETTERS_MAX, LetterAct,
+    LetterFilter, LetterGroup, ListActivity, ListLetters, StopAt, WholeLetter, Worker,
+    activity::{self, Actor},
     answer::{Asked, Endpoint, Reply},
     builtin::{self, Builtin},
     clock, database,
     dead_letters::{self, GetLetter, GroupLetters},
     engine::{Engine, Verdict, Work},
     gate::Gate,
-    handle::Connections,
+    handle::{Caller, Connections},
     identity::Verifier,
     message::Message,
     outbox::{self, OutboxRow, Relay},
@@ -223,6 +224,16 @@ impl Harness {
             .collect()
     }
 
+    /// What staff did, newest first.
+    pub async fn activity(&self) -> Vec<Activity> {
+        let list = ListActivity {
+            limit: ACTIVITY_MAX,
+            ..ListActivity::default()
+        };
+        let found = activity::find(&self.engine.pool, self.engine.service.name(), &list);
+        found.await.expect("activity can be listed")
+    }
+
     /// Delivers bytes that are no event of ours. Returns whether they lie among the dead letters.
     pub async fn deliver_bytes(&self, subject: &str, event_id: &str, payload: &[u8]) -> bool {
         let message = message_of_bytes(subject, event_id, payload);
@@ -298,7 +309,8 @@ impl Harness {
 
     /// Does something to a letter, and dies there: nothing that follows the commit is done.
     pub async fn decide_stopped(&self, act: LetterAct, asked: &DecideLetter, stop_at: StopAt) {
-        let stopped = dead_letters::decide(&self.engine, act, asked, "nobody", None, stop_at);
+        let nobody = Actor::of(&Asked::default(), &Caller::Anonymous, "");
+        let stopped = dead_letters::decide(&self.engine, act, asked, &nobody, None, stop_at);
         let _ = stopped.await;
     }
 
@@ -478,6 +490,8 @@ fn asked_of<B: serde::Serialize>(body: &B, asking: &Asking) -> Asked {
         (header::IDEMPOTENCY_KEY, &asking.idempotency_key),
         (header::ORDER_TOKEN, &asking.order_token),
         (header::IF_MATCH, &asking.if_match),
+        (header::REASON, &asking.reason),
+        (header::ROUTE, &asking.route),
     ];
     for (name, value) in optional {
         if let Some(value) = value {

@@ -7,6 +7,7 @@
 //!
 //! Architecture invariant: only this crate knows `async-nats`, and only [`Cx::publish`] makes events.
 
+mod activity;
 mod answer;
 mod ask;
 mod builder;
@@ -48,6 +49,7 @@ pub mod tamper;
 pub mod telemetry;
 pub mod trace;
 
+pub use activity::{ACTIVITY_MAX, Act, Activity, ListActivity};
 pub use ask::{Answered, AskError, Asker, Asking, ping_of};
 pub use builder::WorkerBuilder;
 pub use builtin::{Builtin, By};

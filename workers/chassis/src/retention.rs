@@ -17,6 +17,8 @@ const OUTBOX_DAYS: i64 = 8;
 const INBOX_DAYS: i64 = 16;
 /// Dead letters are kept this long after they were decided, with all that was done to them.
 const DECIDED_LETTERS_DAYS: i32 = 90;
+/// What staff did is kept for more than a year.
+const ACTIVITY_DAYS: i32 = 400;
 /// Partitions made ahead; more than a worker is likely to be down.
 const DAYS_AHEAD: i64 = 7;
 const EVERY: Duration = Duration::from_hours(1);
@@ -81,6 +83,10 @@ pub(crate) async fn tidy(pool: &PgPool, now: Timestamp) -> Result<(), Failure> {
     .await?;
     sqlx::query("DELETE FROM dead_letters WHERE decided_at < now() - make_interval(days => $1)")
         .bind(DECIDED_LETTERS_DAYS)
+        .execute(&mut *db)
+        .await?;
+    sqlx::query("DELETE FROM activity WHERE at < now() - make_interval(days => $1)")
+        .bind(ACTIVITY_DAYS)
         .execute(&mut *db)
         .await?;
     Ok(())

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use shopzen_chassis::{Answers, Cx, Failure, Request};
+use serde_json::json;
+use shopzen_chassis::{Act, Answers, Cx, Failure, Request};
 use shopzen_contracts::{
     Command, OrderId, Problem,
     orders::{AcceptedOrder, CancelOrder, EndReason, Order, OrderPlaced, OrderStatus, PlaceOrder},
@@ -104,11 +105,18 @@ async fn cancel_one(
     };
     let happening = Happening::new(id, input).because_of(&request.cause);
     advance(cx, config, &[happening]).await?;
+    let was = before.status;
     let order = load_for(cx.db(), id, CancelOrder::ACCESS, request)
         .await?
         .map_or(before, |(order, _)| order);
     // Asked twice, it is cancelled all the same.
     if order.status == OrderStatus::Cancelled && order.reason == Some(reason) {
+        if viewer == Viewer::Staff {
+            let act = Act::on(format!("order {id}"))
+                .from(&json!({ "status": was.as_str() }))
+                .to(&json!({ "status": order.status.as_str() }));
+            cx.record(request, act);
+        }
         return Ok(Ok(order));
     }
     let detail = format!(

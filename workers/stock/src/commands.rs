@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use shopzen_chassis::{Answers, Cx, Failure, Request};
+use serde_json::json;
+use shopzen_chassis::{Act, Answers, Cx, Failure, Request};
 use shopzen_contracts::{
     FieldError, Problem,
     stock::{AdjustStock, ImportLevels, ImportedLevels, MAIN_LOCATION, MovementKind, StockLevel},
@@ -102,9 +103,14 @@ async fn adjust_one(
     };
     let at = cx.now();
     store::move_levels(cx.db(), &[movement], at).await?;
-    let after = level.moved(deltas);
+    let (before, after) = (level.clone(), level.moved(deltas));
     announce(cx, &[after.availability()?], &request.cause);
-    Ok(Ok(after.into_level()?))
+    let (before, after) = (before.into_level()?, after.into_level()?);
+    cx.record(
+        request,
+        Act::on(format!("SKU {sku}")).from(&before).to(&after),
+    );
+    Ok(Ok(after))
 }
 
 /// Applies what a feed says is on hand.
@@ -179,7 +185,15 @@ async fn import(
         }
     }
     store::save_imported(cx.db(), said).await?;
-    if !deltas.is_empty() {
+    if deltas.is_empty() {
+        cx.changed_nothing(request);
+    } else {
+        let changes: BTreeMap<&str, i64> = deltas
+            .iter()
+            .map(|(sku, deltas)| (*sku, deltas.on_hand))
+            .collect();
+        let act = Act::on("levels of a feed").to(&json!({ "on_hand_deltas": changes }));
+        cx.record(request, act);
         let movements: Vec<NewMovement<'_>> = deltas
             .iter()
             .map(|(sku, deltas)| NewMovement {

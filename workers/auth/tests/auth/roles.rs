@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use shopzen_chassis::{Asking, harness::Harness};
+use shopzen_chassis::{Asking, clock, harness::Harness};
 use shopzen_contracts::{
     Problem, Role, Scope,
     auth::{
@@ -20,7 +20,7 @@ const STAFF: &str = "staff@demo.test";
 /// An account that was made when nobody spoke of roles.
 async fn account_of_the_version_before(auth: &Harness, email: &str) {
     sqlx::query("INSERT INTO accounts (id, email, name, scopes) VALUES ($1, $2, $2, '{}')")
-        .bind(Uuid::now_v7())
+        .bind(clock::new_id())
         .bind(email)
         .execute(auth.pool())
         .await

@@ -19,6 +19,7 @@ use tracing::Instrument;
 use super::{Asked, Endpoint, Reply, next_asked, respond, unavailable};
 use crate::{
     Cx, Failure, Request,
+    activity::{self, Actor},
     engine::{Engine, StopAt, Work},
     failure,
     gather::Pace,
@@ -72,7 +73,9 @@ where
     }
 
     async fn read(&self, asked: &Asked, verifier: &Verifier) -> Result<Waiting<C>, Problem> {
-        let request = asked.read::<C>(C::ACCESS, verifier).await?;
+        let mut request = asked.read::<C>(C::ACCESS, verifier).await?;
+        request.actor = Actor::is_recorded(C::ACCESS)
+            .then(|| Box::new(Actor::of(asked, &request.caller, C::SUBJECT)));
         let key = asked
             .header(header::IDEMPOTENCY_KEY)
             .map(|key| Key::new(C::SUBJECT, &request.caller, key, &asked.payload))
@@ -180,6 +183,9 @@ where
         let mut kept: Vec<(&Key, String)> = Vec::new();
         if !leading.is_empty() {
             let answers = self.ask(cx, requests, &leading).await?;
+            let obeyed = leading.iter().zip(&answers);
+            let obeyed = obeyed.filter_map(|(index, answer)| answer.is_ok().then_some(*index));
+            activity::keep(cx, obeyed.map(|index| &requests[index])).await?;
             for (index, answer) in leading.into_iter().zip(answers) {
                 replies[index] = Some(match answer {
                     Ok(answer) => {

@@ -108,6 +108,7 @@ impl Asked {
             },
             order_token: self.header(header::ORDER_TOKEN).map(str::to_owned),
             if_match: self.header(header::IF_MATCH).map(str::to_owned),
+            actor: None,
         })
     }
 }

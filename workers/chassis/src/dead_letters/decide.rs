@@ -3,13 +3,16 @@
 use futures::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use shopzen_contracts::{FieldError, Problem, header};
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use super::{LetterState, keep::shortened, no_such_letter, sequence};
 use crate::{
-    Cx, Failure, Refused, clock,
+    Cx, Failure, Refused,
+    activity::{self, Act, Actor},
+    clock,
     engine::{Engine, StopAt, Work},
     failure::{self, Remedy},
     idempotency::{self, Key},
@@ -90,7 +93,7 @@ pub(crate) async fn decide(
     engine: &Engine,
     act: LetterAct,
     asked: &DecideLetter,
-    who: &str,
+    actor: &Actor,
     repeat: Option<&Key>,
     stop_at: StopAt,
 ) -> Result<Done, Refused> {
@@ -99,7 +102,7 @@ pub(crate) async fn decide(
         engine,
         act,
         asked,
-        who,
+        actor,
         repeat: repeat.filter(|_| !asked.dry_run),
     };
     let done = if asked.dry_run {
@@ -116,10 +119,10 @@ pub(crate) async fn decide(
         {
             return Err(failure.into());
         }
-        Err(failure) => return failed(engine, asked, who, &failure).await,
+        Err(failure) => return failed(engine, asked, actor, &failure).await,
     };
     if !asked.dry_run && !done.is_repeat {
-        tracing::info!(letter = %asked.id, act = act.name(), who, why = asked.why, "a dead letter was decided");
+        tracing::info!(letter = %asked.id, act = act.name(), who = actor.who, why = asked.why, "a dead letter was decided");
         if let Some(key) = done
             .key
             .filter(|_| act != LetterAct::Edit && stop_at == StopAt::Never)
@@ -173,7 +176,7 @@ struct Deciding<'e> {
     engine: &'e Engine,
     act: LetterAct,
     asked: &'e DecideLetter,
-    who: &'e str,
+    actor: &'e Actor,
     repeat: Option<&'e Key>,
 }
 
@@ -219,7 +222,10 @@ impl Deciding<'_> {
             LetterAct::Drop => "dropped".to_owned(),
         };
         let edited = self.asked.payload.as_deref().map(str::as_bytes);
-        record(cx.db(), self.act, self.asked, self.who, &outcome, edited).await?;
+        let who = &self.actor.who;
+        record(cx.db(), self.act, self.asked, who, &outcome, edited).await?;
+        let done = act_on(letter.id, letter.state, state, &outcome);
+        activity::insert_one(cx.db(), self.actor, &done).await?;
         let decided = Decided {
             id: letter.id,
             worker: self.engine.service.name().to_owned(),
@@ -412,11 +418,18 @@ async fn record(
     Ok(())
 }
 
+/// What is kept of it beside the letter. Not its payload: what is in it stays with the letter, and goes with it.
+fn act_on(id: Uuid, before: LetterState, after: LetterState, outcome: &str) -> Act {
+    Act::on(format!("dead letter {id}"))
+        .from(&json!({ "state": before.as_str() }))
+        .to(&json!({ "state": after.as_str(), "outcome": outcome }))
+}
+
 /// Says that it still cannot be handled, and records that it was tried, after what was tried was undone.
 async fn failed(
     engine: &Engine,
     asked: &DecideLetter,
-    who: &str,
+    actor: &Actor,
     failure: &Failure,
 ) -> Result<Done, Refused> {
     let why = shortened(&failure::chain(failure));
@@ -424,7 +437,17 @@ async fn failed(
     let letter = lock(&mut tx, asked.id).await?.ok_or_else(no_such_letter)?;
     if !asked.dry_run {
         let outcome = format!("failed: {why}");
-        record(&mut tx, LetterAct::Replay, asked, who, &outcome, None).await?;
+        record(
+            &mut tx,
+            LetterAct::Replay,
+            asked,
+            &actor.who,
+            &outcome,
+            None,
+        )
+        .await?;
+        let tried = act_on(letter.id, letter.state, letter.state, &outcome);
+        activity::insert_one(&mut tx, actor, &tried).await?;
     }
     let waiting = count_waiting(&mut tx, letter.key).await?;
     tx.commit().await?;
