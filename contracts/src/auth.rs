@@ -1,6 +1,7 @@
 //! Who is asking. The auth worker issues tokens; every worker verifies them for itself.
 
 pub mod clients;
+pub mod partners;
 
 use std::collections::HashSet;
 

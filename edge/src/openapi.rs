@@ -311,7 +311,7 @@ struct OAuthProblem {
 }
 
 /// What the names in braces stand for.
-const PATH_PARAMETERS: [(&str, SchemaOf, &str); 7] = [
+const PATH_PARAMETERS: [(&str, SchemaOf, &str); 8] = [
     (
         "gateway",
         schema_of::<String>,
@@ -321,6 +321,7 @@ const PATH_PARAMETERS: [(&str, SchemaOf, &str); 7] = [
     ("id", schema_of::<OrderId>, "The order's id."),
     ("letter_id", schema_of::<Uuid>, "The dead letter's id."),
     ("id_or_slug", schema_of::<Slug>, "The product's id or slug."),
+    ("partner_id", schema_of::<Uuid>, "The partner's id."),
     ("slug", schema_of::<Slug>, "The product's slug."),
     ("sku", schema_of::<Sku>, "The SKU."),
 ];

@@ -72,6 +72,11 @@ pub enum Command {
         #[command(subcommand)]
         action: ClientAction,
     },
+    /// Other firms' systems, which act for themselves over HTTP and on NATS
+    Partner {
+        #[command(subcommand)]
+        action: PartnerAction,
+    },
     /// The e-mails that were sent, or kept where there is no mail server
     Mail {
         #[command(subcommand)]

@@ -12,6 +12,7 @@ use shopzen_contracts::{
             AddClient, GetClient, GetMetadata, IntrospectToken, ListClients, RequestToken,
             RevokeClient, RevokeToken, RotateClientSecret, SetClientKeys,
         },
+        partners::{AddPartner, GetPartner, ListPartners, RevokePartner, RotatePartnerSecret},
     },
     catalog::{GetProduct, ImportProducts, ListCategories, ListProducts, Suggest, UpsertProduct},
     catalogue,
@@ -87,6 +88,11 @@ impl Role {
                 RotateClientSecret::SUBJECT,
                 SetClientKeys::SUBJECT,
                 RevokeClient::SUBJECT,
+                GetPartner::SUBJECT,
+                ListPartners::SUBJECT,
+                AddPartner::SUBJECT,
+                RotatePartnerSecret::SUBJECT,
+                RevokePartner::SUBJECT,
             ])
             .into_iter()
             .chain(Service::ALL.into_iter().map(history))
@@ -111,6 +117,10 @@ impl Role {
                 AddClient::SUBJECT,
                 RotateClientSecret::SUBJECT,
                 RevokeClient::SUBJECT,
+                ListPartners::SUBJECT,
+                AddPartner::SUBJECT,
+                RotatePartnerSecret::SUBJECT,
+                RevokePartner::SUBJECT,
                 ListProducts::SUBJECT,
                 ImportProducts::SUBJECT,
                 ImportLevels::SUBJECT,

@@ -24,8 +24,32 @@ use crate::{
     },
 };
 
-/// What staff need to look after clients.
-const SCOPE: &str = "accounts:write";
+/// Clients of one kind, and the scope that staff need to look after them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kind {
+    pub(crate) name: &'static str,
+    pub(crate) scope: &'static str,
+    /// The grants that these have, and no others; none: any.
+    pub(crate) grants: Option<&'static [&'static str]>,
+}
+
+const CLIENTS: Kind = Kind {
+    name: "client",
+    scope: "accounts:write",
+    grants: None,
+};
+
+impl Kind {
+    fn is_of(self, grants: &[impl AsRef<str>]) -> bool {
+        self.grants.is_none_or(|own| {
+            own.len() == grants.len() && own.iter().zip(grants).all(|(a, b)| *a == b.as_ref())
+        })
+    }
+
+    fn not_found(self) -> Problem {
+        Problem::not_found(self.name)
+    }
+}
 
 const NAME_CHARS_MAX: usize = 100;
 const REDIRECT_URIS_MAX: usize = 10;
@@ -46,20 +70,21 @@ pub(crate) async fn add(
 ) -> Answers<ClientAndSecret> {
     let mut answers = Vec::with_capacity(requests.len());
     for request in requests {
-        answers.push(match request.caller.require(SCOPE) {
-            Ok(()) => register(cx, &request.caller, &request.body).await?,
-            Err(problem) => Err(problem),
-        });
+        answers.push(register(cx, &request.caller, CLIENTS, &request.body).await?);
     }
     Ok(answers)
 }
 
 /// A client that somebody wants, who may give it what they want for it.
-async fn register(
+pub(crate) async fn register(
     cx: &mut Cx,
     by: &Caller,
+    kind: Kind,
     wanted: &AddClient,
 ) -> Result<Result<ClientAndSecret, Problem>, Failure> {
+    if let Err(problem) = by.require(kind.scope) {
+        return Ok(Err(problem));
+    }
     let errors = faults(wanted);
     if !errors.is_empty() {
         return Ok(Err(Problem::invalid(errors)));
@@ -121,19 +146,21 @@ pub(crate) async fn rotate_secret(
     let mut answers = Vec::with_capacity(requests.len());
     for request in requests {
         let RotateClientSecret { id, overlap_s } = request.body;
-        answers.push(match may_change(cx, &request.caller, id).await? {
-            Ok(()) => rotate(cx, id, overlap_s).await?,
-            Err(problem) => Err(problem),
-        });
+        answers.push(rotate(cx, &request.caller, CLIENTS, id, overlap_s).await?);
     }
     Ok(answers)
 }
 
-async fn rotate(
+pub(crate) async fn rotate(
     cx: &mut Cx,
+    by: &Caller,
+    kind: Kind,
     id: Uuid,
     overlap_s: Option<u32>,
 ) -> Result<Result<ClientAndSecret, Problem>, Failure> {
+    if let Err(problem) = may_change(cx, by, kind, id).await? {
+        return Ok(Err(problem));
+    }
     if overlap_s.is_some_and(|seconds| seconds > OVERLAP_S_MAX) {
         let detail = format!("must be at most {OVERLAP_S_MAX}");
         let error = FieldError::new("/overlap_s", "out_of_range", detail);
@@ -158,7 +185,7 @@ pub(crate) async fn set_keys(
     let mut answers = Vec::with_capacity(requests.len());
     for request in requests {
         let SetClientKeys { id, keys } = &request.body;
-        let may = may_change(cx, &request.caller, *id).await?;
+        let may = may_change(cx, &request.caller, CLIENTS, *id).await?;
         answers.push(match may.and_then(|()| read_keys(cx, keys)) {
             Ok(keys) => {
                 store::clients::save_client_keys(cx.db(), *id, &keys).await?;
@@ -177,23 +204,34 @@ pub(crate) async fn revoke(
 ) -> Answers<Client> {
     let mut answers = Vec::with_capacity(requests.len());
     for request in requests {
-        answers.push(match request.caller.require(SCOPE) {
-            Ok(()) => end(cx, request.body.id).await?,
-            Err(problem) => Err(problem),
-        });
+        answers.push(end(cx, &request.caller, CLIENTS, request.body.id).await?);
     }
     Ok(answers)
 }
 
 /// Whoever is revoked already stays so: to ask again is no mistake.
-async fn end(cx: &mut Cx, id: Uuid) -> Result<Result<Client, Problem>, Failure> {
-    if store::clients::lock_client(cx.db(), id).await?.is_some() {
+pub(crate) async fn end(
+    cx: &mut Cx,
+    by: &Caller,
+    kind: Kind,
+    id: Uuid,
+) -> Result<Result<Client, Problem>, Failure> {
+    if let Err(problem) = by.require(kind.scope) {
+        return Ok(Err(problem));
+    }
+    let locked = store::clients::lock_client(cx.db(), id).await?;
+    if locked.is_some_and(|(grants, _)| kind.is_of(&grants)) {
         store::clients::revoke_client(cx.db(), id).await?;
         store::clients::insert_revocation(cx.db(), id).await?;
         tracing::warn!(client_id = %id, "revoked a client");
     }
     let client = store::clients::find_client(cx.db(), id).await?;
-    Ok(client.ok_or_else(|| Problem::not_found("client")))
+    let client = client.filter(|client| kind.is_of(&names(&client.grants)));
+    Ok(client.ok_or_else(|| kind.not_found()))
+}
+
+fn names(grants: &[GrantType]) -> Vec<&'static str> {
+    grants.iter().map(|grant| grant.as_str()).collect()
 }
 
 pub(crate) async fn get(
@@ -201,10 +239,15 @@ pub(crate) async fn get(
     _: &Auth,
     request: &Request<GetClient>,
 ) -> Result<Client, Refused> {
-    request.caller.require(SCOPE)?;
+    one(db, &request.caller, CLIENTS, request.body.id).await
+}
+
+pub(crate) async fn one(db: &PgPool, by: &Caller, kind: Kind, id: Uuid) -> Result<Client, Refused> {
+    by.require(kind.scope)?;
     let mut db = db.acquire().await?;
-    let client = store::clients::find_client(&mut db, request.body.id).await?;
-    Ok(client.ok_or_else(|| Problem::not_found("client"))?)
+    let client = store::clients::find_client(&mut db, id).await?;
+    let client = client.filter(|client| kind.is_of(&names(&client.grants)));
+    Ok(client.ok_or_else(|| kind.not_found())?)
 }
 
 pub(crate) async fn list(
@@ -212,36 +255,35 @@ pub(crate) async fn list(
     _: &Auth,
     request: &Request<ListClients>,
 ) -> Result<Clients, Refused> {
-    request.caller.require(SCOPE)?;
+    page(db, &request.caller, CLIENTS, &request.body).await
+}
+
+pub(crate) async fn page(
+    db: &PgPool,
+    by: &Caller,
+    kind: Kind,
+    asked: &ListClients,
+) -> Result<Clients, Refused> {
+    by.require(kind.scope)?;
     let ListClients {
         revoked,
         limit,
         cursor,
-    } = &request.body;
-    page(db, *revoked, None, *limit, cursor.as_deref()).await
-}
-
-async fn page(
-    db: &PgPool,
-    revoked: bool,
-    grants: Option<&[&'static str]>,
-    limit: Option<u32>,
-    cursor: Option<&str>,
-) -> Result<Clients, Refused> {
+    } = asked;
     let limit = limit.unwrap_or(PAGE_DEFAULT);
     if !(1..=PAGE_MAX).contains(&limit) {
         let detail = format!("must be 1 to {PAGE_MAX}");
         let error = FieldError::new("/limit", "out_of_range", detail);
         return Err(Problem::invalid(vec![error]).into());
     }
-    let after = cursor.map_or(Ok(Uuid::nil()), Uuid::try_parse);
+    let after = cursor.as_deref().map_or(Ok(Uuid::nil()), Uuid::try_parse);
     let after = after.map_err(|_| {
         let why = "use the next_cursor of the page before";
         Problem::new(400, "invalid_cursor", why)
     })?;
     let filter = ClientFilter {
-        revoked,
-        grants,
+        revoked: *revoked,
+        grants: kind.grants,
         after,
         limit: i64::from(limit) + 1,
     };
@@ -254,14 +296,19 @@ async fn page(
 }
 
 /// Whether somebody may give a client new secrets or keys, with which they could do what it can.
-async fn may_change(cx: &mut Cx, by: &Caller, id: Uuid) -> Result<Result<(), Problem>, Failure> {
-    if let Err(problem) = by.require(SCOPE) {
+async fn may_change(
+    cx: &mut Cx,
+    by: &Caller,
+    kind: Kind,
+    id: Uuid,
+) -> Result<Result<(), Problem>, Failure> {
+    if let Err(problem) = by.require(kind.scope) {
         return Ok(Err(problem));
     }
-    let Some((_, scopes)) = store::clients::lock_client(cx.db(), id).await? else {
-        return Ok(Err(Problem::not_found("client")));
-    };
-    Ok(may_hand_out(by, &scopes))
+    match store::clients::lock_client(cx.db(), id).await? {
+        Some((grants, scopes)) if kind.is_of(&grants) => Ok(may_hand_out(by, &scopes)),
+        _ => Ok(Err(kind.not_found())),
+    }
 }
 
 /// Nobody gives away what is for staff and they do not have themselves.

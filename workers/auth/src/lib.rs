@@ -11,6 +11,7 @@ mod commands;
 mod config;
 mod grants;
 mod keys;
+mod partners;
 mod proof;
 mod queries;
 mod seal;
@@ -32,6 +33,7 @@ use shopzen_contracts::{
             AddClient, GetClient, GetMetadata, IntrospectToken, ListClients, RequestToken,
             RevokeClient, RevokeToken, RotateClientSecret, SetClientKeys,
         },
+        partners::{AddPartner, GetPartner, ListPartners, RevokePartner, RotatePartnerSecret},
     },
 };
 
@@ -96,6 +98,11 @@ pub fn worker(config: Config) -> Worker {
     .on_command::<RevokeClient, _>(clients::revoke)
     .answer::<GetClient, _>(clients::get)
     .answer::<ListClients, _>(clients::list)
+    .on_command::<AddPartner, _>(partners::add)
+    .on_command::<RotatePartnerSecret, _>(partners::rotate_secret)
+    .on_command::<RevokePartner, _>(partners::revoke)
+    .answer::<GetPartner, _>(partners::get)
+    .answer::<ListPartners, _>(partners::list)
     .answer::<GetMetadata, _>(queries::metadata)
     .answer::<GetTrust, _>(queries::trust)
     .answer::<GetKeys, _>(queries::keys)

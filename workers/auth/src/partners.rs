@@ -1,0 +1,121 @@
+//! Partners as staff see them: clients that act for themselves, and nothing else.
+
+use shopzen_chassis::{Answers, Cx, Refused, Request};
+use shopzen_contracts::{
+    FieldError, Problem,
+    auth::{
+        clients::{AddClient, Client, ClientAndSecret, Clients, GrantType, ListClients},
+        partners::{
+            AddPartner, GetPartner, ListPartners, RevokePartner, RotatePartnerSecret, SCOPES,
+        },
+    },
+};
+use sqlx::PgPool;
+
+use crate::{
+    Auth,
+    clients::{self, Kind},
+};
+
+pub(crate) const PARTNERS: Kind = Kind {
+    name: "partner",
+    scope: "partners:write",
+    grants: Some(&[GrantType::ClientCredentials.as_str()]),
+};
+
+pub(crate) async fn add(
+    cx: &mut Cx,
+    _: &Auth,
+    requests: &[Request<AddPartner>],
+) -> Answers<ClientAndSecret> {
+    let mut answers = Vec::with_capacity(requests.len());
+    for request in requests {
+        answers.push(match client_of(&request.body) {
+            Ok(client) => clients::register(cx, &request.caller, PARTNERS, &client).await?,
+            // Who may not ask is told nothing else.
+            Err(problem) => request
+                .caller
+                .require(PARTNERS.scope)
+                .and_then(|()| Err(problem)),
+        });
+    }
+    Ok(answers)
+}
+
+fn client_of(partner: &AddPartner) -> Result<AddClient, Problem> {
+    let unknown = |(index, _): (usize, &String)| {
+        let detail = format!("must be one of: {}", SCOPES.join(", "));
+        FieldError::new(format!("/allow/{index}"), "unknown_scope", detail)
+    };
+    let scopes = partner.allow.iter().enumerate();
+    let mut errors: Vec<FieldError> = scopes
+        .filter(|(_, scope)| !SCOPES.contains(&scope.as_str()))
+        .map(unknown)
+        .collect();
+    if partner.allow.is_empty() {
+        let detail = format!("must be one or more of: {}", SCOPES.join(", "));
+        errors.push(FieldError::new("/allow", "required", detail));
+    }
+    if !errors.is_empty() {
+        return Err(Problem::invalid(errors));
+    }
+    Ok(AddClient {
+        name: partner.name.clone(),
+        grants: vec![GrantType::ClientCredentials],
+        redirect_uris: Vec::new(),
+        scopes: partner.allow.clone(),
+        is_trusted: false,
+        keys: Vec::new(),
+    })
+}
+
+pub(crate) async fn rotate_secret(
+    cx: &mut Cx,
+    _: &Auth,
+    requests: &[Request<RotatePartnerSecret>],
+) -> Answers<ClientAndSecret> {
+    let mut answers = Vec::with_capacity(requests.len());
+    for request in requests {
+        let RotatePartnerSecret { id, overlap_s } = request.body;
+        answers.push(clients::rotate(cx, &request.caller, PARTNERS, id, overlap_s).await?);
+    }
+    Ok(answers)
+}
+
+pub(crate) async fn revoke(
+    cx: &mut Cx,
+    _: &Auth,
+    requests: &[Request<RevokePartner>],
+) -> Answers<Client> {
+    let mut answers = Vec::with_capacity(requests.len());
+    for request in requests {
+        answers.push(clients::end(cx, &request.caller, PARTNERS, request.body.id).await?);
+    }
+    Ok(answers)
+}
+
+pub(crate) async fn get(
+    db: &PgPool,
+    _: &Auth,
+    request: &Request<GetPartner>,
+) -> Result<Client, Refused> {
+    clients::one(db, &request.caller, PARTNERS, request.body.id).await
+}
+
+pub(crate) async fn list(
+    db: &PgPool,
+    _: &Auth,
+    request: &Request<ListPartners>,
+) -> Result<Clients, Refused> {
+    let ListPartners {
+        revoked,
+        limit,
+        cursor,
+    } = request.body.clone();
+    let asked = ListClients {
+        revoked,
+        limit,
+        cursor,
+    };
+    clients::page(db, &request.caller, PARTNERS, &asked).await
+}
