@@ -9,7 +9,12 @@ use shopzen_chassis::{LetterState, clock};
 use shopzen_contracts::{Currency, OrderId, Service};
 use uuid::Uuid;
 
-use crate::{bench::BenchArgs, chaos::ChaosArgs, commands::client::ClientAction, roles::Role};
+use crate::{
+    bench::BenchArgs,
+    chaos::ChaosArgs,
+    commands::{client::ClientAction, partner::PartnerAction},
+    roles::Role,
+};
 
 /// ShopZen: a shop whose parts talk in messages. Without a command: `up`.
 #[derive(Debug, Parser)]

@@ -12,6 +12,7 @@ mod import;
 mod keys;
 mod live;
 mod oauth;
+mod partners;
 mod staff;
 mod traces;
 mod webhooks;

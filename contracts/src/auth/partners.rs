@@ -65,7 +65,7 @@ pub fn subjects() -> Vec<&'static str> {
 
 /// Where a partner's request for a subject arrives: only the server can send there, and it says who has asked.
 pub fn arrival_of(subject: &str) -> Option<String> {
-    let rest = subject.strip_prefix("shop.")?;
+    let (_shop, rest) = subject.split_once('.')?;
     subjects()
         .contains(&subject)
         .then(|| format!("{ARRIVALS}.{rest}"))

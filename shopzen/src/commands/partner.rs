@@ -1,7 +1,7 @@
 //! `shopzen partner`: other firms' systems, which act for themselves over HTTP and on NATS.
 
 use clap::Subcommand;
-use shopzen_chassis::Asking;
+use shopzen_chassis::{Asking, DoorKeys, PublicDoorKeys};
 use shopzen_contracts::auth::{
     clients::Client,
     partners::{AddPartner, ListPartners, RevokePartner, RotatePartnerSecret, SCOPES},
@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::{
     Shop,
     client::{listed, shown_once},
+    settings,
 };
 use crate::{
     cli::Options,
@@ -44,6 +45,8 @@ pub enum PartnerAction {
         #[arg(long, value_name = "SECONDS")]
         overlap: Option<u32>,
     },
+    /// Print what NATS' configuration has to know of auth.door_secret, for partners to be let in
+    Door,
     /// End one: its connections are cut within a second
     Revoke {
         /// Its name or id
@@ -56,9 +59,13 @@ pub async fn partner(
     options: &Options,
     terminal: &Terminal,
 ) -> Result<(), Failure> {
+    if let PartnerAction::Door = action {
+        return door(options, terminal);
+    }
     let shop = Shop::connect(options).await?;
     let asking = shop.as_staff().await?;
     match action {
+        PartnerAction::Door => {}
         PartnerAction::Add { name, allow } => {
             let added = shop.command(&AddPartner { name, allow }, &asking).await?;
             terminal.result(&added, || shown_once(&added));
@@ -82,6 +89,24 @@ pub async fn partner(
             terminal.result(&revoked, || format!("{} is revoked", revoked.name));
         }
     }
+    Ok(())
+}
+
+/// The public halves of the keys that follow from the secret.
+fn door(options: &Options, terminal: &Terminal) -> Result<(), Failure> {
+    let secret = settings(options)?.auth.own.door_secret;
+    let keys = DoorKeys::new(&secret).ok_or_else(|| {
+        Failure::new(
+            Exit::Config,
+            "auth.door_secret is missing, or has fewer than 32 characters",
+            "`openssl rand -hex 32` makes one",
+        )
+    })?;
+    let PublicDoorKeys { issuer, xkey } = keys.public();
+    let shown = serde_json::json!({ "NATS_DOOR_ISSUER": issuer, "NATS_DOOR_XKEY": xkey });
+    terminal.result(&shown, || {
+        format!("NATS_DOOR_ISSUER={issuer}\nNATS_DOOR_XKEY={xkey}")
+    });
     Ok(())
 }
 
@@ -113,4 +138,27 @@ async fn find(shop: &Shop, partner: &str, asking: &Asking) -> Result<Uuid, Failu
         let fail = format!("there is no partner '{partner}'");
         Failure::new(Exit::Usage, fail, "`shopzen partner ls` lists them")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use shopzen_chassis::Secret;
+
+    use super::*;
+
+    const COMPOSE: &str = include_str!("../../../compose.yaml");
+
+    /// What stands behind `${NAME:-`.
+    fn default_of(name: &str) -> &'static str {
+        let (_, rest) = COMPOSE.split_once(&format!("${{{name}:-")).unwrap();
+        rest.split_once('}').unwrap().0
+    }
+
+    #[test]
+    fn compose_gives_nats_the_public_halves_of_the_secret_that_it_gives_auth() {
+        let secret = Secret::new(default_of("DOOR_SECRET"));
+        let keys = DoorKeys::new(&secret).unwrap().public();
+        assert_eq!(keys.issuer, default_of("NATS_DOOR_ISSUER"));
+        assert_eq!(keys.xkey, default_of("NATS_DOOR_XKEY"));
+    }
 }

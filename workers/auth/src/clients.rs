@@ -40,7 +40,8 @@ const CLIENTS: Kind = Kind {
 };
 
 impl Kind {
-    fn is_of(self, grants: &[impl AsRef<str>]) -> bool {
+    /// Whether a client with these grants is one of this kind.
+    pub(crate) fn is_of(self, grants: &[impl AsRef<str>]) -> bool {
         self.grants.is_none_or(|own| {
             own.len() == grants.len() && own.iter().zip(grants).all(|(a, b)| *a == b.as_ref())
         })

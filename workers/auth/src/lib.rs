@@ -9,6 +9,7 @@
 mod clients;
 mod commands;
 mod config;
+mod door;
 mod grants;
 mod keys;
 mod partners;
@@ -24,7 +25,7 @@ use std::{
     time::Duration,
 };
 
-use shopzen_chassis::{Failure, Worker};
+use shopzen_chassis::{DoorKeys, Failure, Worker};
 use shopzen_contracts::{
     Service,
     auth::{
@@ -78,12 +79,18 @@ pub fn worker(config: Config) -> Worker {
         seal: Seal::new(&config.key_encryption_key),
         signer: Mutex::default(),
     };
+    let door = door::PartnersDoor {
+        issuer: auth.issuer.clone(),
+        lasts: auth.token_lifetime,
+    };
+    let door_keys = DoorKeys::new(&config.door_secret);
     Worker::builder(
         Service::Auth,
         &store::MIGRATOR,
         config.into_database(),
         auth,
     )
+    .keeps_door(door_keys, door)
     .at_start(keys::at_start)
     .at_start(seed::demo_accounts)
     .on_command::<IssueToken, _>(commands::issue_token)

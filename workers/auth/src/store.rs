@@ -1,6 +1,7 @@
 //! All SQL of the auth worker.
 
 pub(crate) mod clients;
+pub(crate) mod connections;
 
 use std::time::Duration;
 
