@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod authorization;
 pub mod clients;
+pub mod partners;
 mod roles;
 
 use std::collections::HashSet;

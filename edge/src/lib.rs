@@ -45,9 +45,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use limits::Limits;
 
 use api::{
-    accounts, admin_activity, admin_audit, admin_clients, admin_dead_letters, admin_products,
-    admin_roles, admin_stock, catalogue, keys, me, oauth, order_events, orders, products, stock,
-    stock_stream, timeline, webhooks,
+    accounts, admin_activity, admin_audit, admin_clients, admin_dead_letters, admin_partners,
+    admin_products, admin_roles, admin_stock, catalogue, keys, me, oauth, order_events, orders,
+    products, stock, stock_stream, timeline, webhooks,
 };
 use hub::Hub;
 use limits::Limiter;
@@ -309,6 +309,36 @@ fn for_those_who_let_in(routes: Routes) -> Routes {
             "/api/v1/admin/clients/{client_id}/revoke",
             admin_clients::revoke,
             admin_clients::REVOKE,
+        )
+        .api(
+            GET,
+            "/api/v1/admin/partners",
+            admin_partners::list,
+            admin_partners::LIST,
+        )
+        .api(
+            POST,
+            "/api/v1/admin/partners",
+            admin_partners::add,
+            admin_partners::ADD,
+        )
+        .api(
+            GET,
+            "/api/v1/admin/partners/{partner_id}",
+            admin_partners::get,
+            admin_partners::GET,
+        )
+        .api(
+            POST,
+            "/api/v1/admin/partners/{partner_id}/credentials",
+            admin_partners::rotate,
+            admin_partners::ROTATE,
+        )
+        .api(
+            POST,
+            "/api/v1/admin/partners/{partner_id}/revoke",
+            admin_partners::revoke,
+            admin_partners::REVOKE,
         )
 }
 

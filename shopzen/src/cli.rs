@@ -9,7 +9,12 @@ use shopzen_chassis::{LetterState, clock};
 use shopzen_contracts::{Currency, OrderId, Role as AccountRole, Service};
 use uuid::Uuid;
 
-use crate::{bench::BenchArgs, chaos::ChaosArgs, commands::client::ClientAction, roles::Role};
+use crate::{
+    bench::BenchArgs,
+    chaos::ChaosArgs,
+    commands::{client::ClientAction, partner::PartnerAction},
+    roles::Role,
+};
 
 /// ShopZen: a shop whose parts talk in messages. Without a command: `up`.
 #[derive(Debug, Parser)]
@@ -78,6 +83,11 @@ pub enum Command {
     Client {
         #[command(subcommand)]
         action: ClientAction,
+    },
+    /// Other firms' systems, which act for themselves over HTTP and on NATS
+    Partner {
+        #[command(subcommand)]
+        action: PartnerAction,
     },
     /// The e-mails that were sent, or kept where there is no mail server
     Mail {

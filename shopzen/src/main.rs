@@ -82,6 +82,7 @@ async fn run(cli: Cli, terminal: &Terminal) -> Result<(), Failure> {
         Command::Account { action } => commands::account::account(action, &options, terminal).await,
         Command::Keys { action } => commands::keys::keys(action, &options, terminal).await,
         Command::Client { action } => commands::client::client(action, &options, terminal).await,
+        Command::Partner { action } => commands::partner::partner(action, &options, terminal).await,
         Command::Mail { action } => commands::shop::mail(action, &options, terminal).await,
         Command::Order { id } => commands::shop::order(id, &options, terminal).await,
         Command::Import(args) => commands::import::import(&args, &options, terminal).await,

@@ -96,6 +96,9 @@ pub const WEBHOOK_SECRET: &str = "webhooks-sandbox";
 /// The file in `secrets/` with what the auth worker seals its keys with.
 pub const KEY_ENCRYPTION_SECRET: &str = "auth-key-encryption";
 
+/// The file in `secrets/` with what the auth worker signs what it tells NATS about partners with.
+pub const DOOR_SECRET: &str = "auth-door";
+
 /// As Standard Webhooks has it. The secret is of letters and digits, which are Base64 as they are, and as
 /// long as the 24 bytes that a key must have.
 pub fn webhook_secret(secret: &str) -> String {

@@ -14,6 +14,7 @@ mod import;
 mod keys;
 mod live;
 mod oauth;
+mod partners;
 mod rights;
 mod staff;
 mod traces;

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use shopzen_chassis::{Bus, NatsLogin, Secret};
+use shopzen_chassis::{Bus, DoorKeys, NatsLogin, Secret};
 use shopzen_test_servers::{free_port, servers};
 use shopzen_tests::{roles::Role, tree};
 use tokio::{
@@ -30,6 +30,7 @@ impl Broker {
         let (port, monitor) = (free_port().unwrap(), free_port().unwrap());
         let log = fs::File::create(folder.path().join("nats.log")).unwrap();
         let store = folder.path().join("store");
+        let door = DoorKeys::new(&door_secret()).unwrap().public();
         let mut command = Command::new(&servers().tools().nats_server);
         command
             .arg("-c")
@@ -38,6 +39,8 @@ impl Broker {
             .env("NATS_MONITOR", format!("\"127.0.0.1:{monitor}\""))
             .env("NATS_STORE_DIR", format!("\"{}\"", store.display()))
             .env("NATS_SYS_PASSWORD", "\"sys\"")
+            .env("NATS_DOOR_ISSUER", format!("\"{}\"", door.issuer))
+            .env("NATS_DOOR_XKEY", format!("\"{}\"", door.xkey))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
@@ -114,6 +117,11 @@ impl Drop for Broker {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What the auth worker keeps the door with.
+pub(crate) fn door_secret() -> Secret {
+    Secret::new("d".repeat(32))
 }
 
 fn password(role: Role) -> String {

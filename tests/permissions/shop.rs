@@ -31,7 +31,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use crate::broker::Broker;
+use crate::broker::{Broker, door_secret};
 
 /// Longer than any step takes, even on a machine that is busy compiling.
 const LIMIT: Duration = Duration::from_mins(1);
@@ -70,6 +70,7 @@ impl Shop {
             database_url: url(Service::Auth),
             key_encryption_key: Secret::new("k".repeat(32)),
             issuer: "http://shop.test".to_owned(),
+            door_secret: door_secret(),
             ..Default::default()
         };
         let catalog = shopzen_catalog::Config {

@@ -6,7 +6,7 @@ use shopzen_chassis::{Builtin, By, Description, inbox_prefix, streams};
 use shopzen_contracts::{
     Access, Query, Service,
     audit::GetReport,
-    auth::GetTrust,
+    auth::{GetTrust, partners},
     catalogue::{self, Kind},
 };
 use shopzen_tests::{
@@ -33,6 +33,9 @@ fn right(subject: impl Into<String>, why: &'static str) -> Right {
         why,
     }
 }
+
+/// Who says which partners may connect.
+const KEEPS_THE_DOOR: Role = Role::Worker(Service::Auth);
 
 fn may_publish(role: Role) -> Vec<Right> {
     let mut rights = Vec::new();
@@ -78,6 +81,12 @@ fn may_publish(role: Role) -> Vec<Right> {
     for subject in role.asks() {
         rights.push(right(subject, "its requests"));
     }
+    if role == KEEPS_THE_DOOR {
+        rights.push(right(
+            "$SYS.REQ.SERVER.*.KICK",
+            "to cut the connections of partners who were revoked",
+        ));
+    }
     for subject in role.pings() {
         rights.push(right(subject, "whether who does not answer is alive"));
     }
@@ -103,6 +112,16 @@ fn may_subscribe(role: Role) -> Vec<Right> {
     )];
     for subject in role.overhears() {
         rights.push(right(subject, "what passes by"));
+    }
+    if role == KEEPS_THE_DOOR {
+        let asked = format!("$SYS.REQ.USER.AUTH {name}");
+        rights.push(right(asked, "whether a partner may connect"));
+    }
+    for subject in partners::subjects() {
+        if Service::of_subject(subject).map(Role::Worker) == Some(role) {
+            let arrival = partners::arrival_of(subject).unwrap();
+            rights.push(right(format!("{arrival} {name}"), "requests of partners"));
+        }
     }
     let kinds = role.answers();
     if !kinds.is_empty() {
@@ -158,6 +177,24 @@ fn permissions() -> String {
         }
         text.push_str("}\n");
     }
+    text.push_str(&imports());
+    text
+}
+
+/// What partners see of the shop, under its own names.
+fn imports() -> String {
+    let mut text =
+        "\n# What partners may ask at all, where their scopes allow it.\nPARTNER_IMPORTS: [\n"
+            .to_owned();
+    for subject in partners::subjects() {
+        let arrival = partners::arrival_of(subject).unwrap();
+        writeln!(
+            text,
+            "  {{ service: {{ account: SHOP, subject: \"{arrival}\" }}, to: \"{subject}\", share: true }}"
+        )
+        .unwrap();
+    }
+    text.push_str("]\n");
     text
 }
 

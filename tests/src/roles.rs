@@ -18,6 +18,7 @@ use shopzen_contracts::{
             AddClient, GetClient, GetMetadata, IntrospectToken, ListClients, RequestToken,
             RevokeClient, RevokeToken, RotateClientSecret, SetClientKeys,
         },
+        partners::{AddPartner, GetPartner, ListPartners, RevokePartner, RotatePartnerSecret},
     },
     catalog::{GetProduct, ImportProducts, ListCategories, ListProducts, Suggest, UpsertProduct},
     catalogue,
@@ -112,6 +113,11 @@ impl Role {
                 ListRoles::SUBJECT,
                 GetCustomerRoles::SUBJECT,
                 SetCustomerRoles::SUBJECT,
+                GetPartner::SUBJECT,
+                ListPartners::SUBJECT,
+                AddPartner::SUBJECT,
+                RotatePartnerSecret::SUBJECT,
+                RevokePartner::SUBJECT,
             ])
             .into_iter()
             .chain(Service::ALL.into_iter().map(history))
@@ -139,6 +145,10 @@ impl Role {
                 RevokeClient::SUBJECT,
                 GetAccountRoles::SUBJECT,
                 SetAccountRoles::SUBJECT,
+                ListPartners::SUBJECT,
+                AddPartner::SUBJECT,
+                RotatePartnerSecret::SUBJECT,
+                RevokePartner::SUBJECT,
                 ListProducts::SUBJECT,
                 ImportProducts::SUBJECT,
                 ImportLevels::SUBJECT,

@@ -6,6 +6,7 @@ pub(crate) mod admin_activity;
 pub(crate) mod admin_audit;
 pub(crate) mod admin_clients;
 pub(crate) mod admin_dead_letters;
+pub(crate) mod admin_partners;
 pub(crate) mod admin_products;
 pub(crate) mod admin_roles;
 pub(crate) mod admin_stock;

@@ -101,7 +101,7 @@ pub async fn client(
         }
         ClientAction::Ls { revoked } => {
             let clients = all(&shop, revoked, &asking).await?;
-            let text = listed(&clients);
+            let text = listed(&clients, "no clients");
             terminal.result(&serde_json::json!({ "items": clients }), || text);
         }
         ClientAction::Rotate { client, overlap } => {
@@ -158,7 +158,7 @@ async fn find(shop: &Shop, client: &str, asking: &Asking) -> Result<Uuid, Failur
     })
 }
 
-fn shown_once(given: &ClientAndSecret) -> String {
+pub(super) fn shown_once(given: &ClientAndSecret) -> String {
     let mut text = format!("client_id      {}", given.client.id);
     if let Some(secret) = &given.client_secret {
         let _ = write!(text, "\nclient_secret  {secret}\nIt is not shown again.");
@@ -166,9 +166,9 @@ fn shown_once(given: &ClientAndSecret) -> String {
     text
 }
 
-fn listed(clients: &[Client]) -> String {
+pub(super) fn listed(clients: &[Client], none: &str) -> String {
     if clients.is_empty() {
-        return "no clients".to_owned();
+        return none.to_owned();
     }
     let line = |client: &Client| {
         let revoked = client.revoked_at.map_or_else(String::new, |at| {

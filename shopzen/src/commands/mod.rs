@@ -11,6 +11,7 @@ pub mod healthcheck;
 pub mod import;
 pub mod keys;
 pub mod migrate;
+pub mod partner;
 pub mod reconcile;
 pub mod run;
 pub mod shop;

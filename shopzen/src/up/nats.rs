@@ -11,6 +11,7 @@ use std::{
 use nix::sys::signal::Signal;
 use reqwest::Client;
 use serde_json::Value;
+use shopzen_chassis::{DoorKeys, Secret};
 use tokio::{
     io::AsyncReadExt as _,
     net::TcpStream,
@@ -94,6 +95,21 @@ impl Nats {
             let password = data.secret(&roles::nats_secret(user))?;
             let name = format!("NATS_{}_PASSWORD", user.to_ascii_uppercase());
             environment.push((name, quoted(&password)));
+        }
+        let door = Secret::new(data.secret(roles::DOOR_SECRET)?);
+        let door = DoorKeys::new(&door).ok_or_else(|| {
+            Failure::new(
+                Exit::Config,
+                format!(
+                    "secrets/{} in the data folder is too short",
+                    roles::DOOR_SECRET
+                ),
+                "delete it, and a new one is made",
+            )
+        })?;
+        let door = door.public();
+        for (name, key) in [("ISSUER", door.issuer), ("XKEY", door.xkey)] {
+            environment.push((format!("NATS_DOOR_{name}"), quoted(&key)));
         }
         let client = Client::builder()
             .no_proxy()

@@ -9,11 +9,11 @@ use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, jwk::Jwk};
 use serde_json::{Value, json};
 use shopzen_chassis::clock;
-use shopzen_contracts::{Role, Scope, Service};
+use shopzen_contracts::{Role, Scope, Service, auth::AUDIENCE};
 use shopzen_tests::shop::{Shop, wait_for};
 use sqlx::{Connection, PgConnection};
 
-use super::nats::{self, Nats};
+use super::nats::Nats;
 
 pub(crate) struct Identity {
     pub(crate) name: String,
@@ -105,6 +105,7 @@ fn forged(token: &str) -> Result<String> {
 struct Forge {
     key: EncodingKey,
     header: Header,
+    issuer: String,
 }
 
 impl Forge {
@@ -127,14 +128,19 @@ impl Forge {
         let mut header = Header::new(Algorithm::ES256);
         header.typ = Some("at+jwt".to_owned());
         header.kid = Some(kid);
-        Ok(Self { key, header })
+        let issuer = shop.url("");
+        Ok(Self {
+            key,
+            header,
+            issuer,
+        })
     }
 
     fn token(&self, changes: &Value) -> Result<String> {
         let now = clock::now().as_second();
         let scopes = Scope::ALL.map(Scope::name).join(" ");
         let mut claims = json!({
-            "iss": nats::ISSUER, "aud": nats::AUDIENCE, "sub": clock::new_id(), "jti": clock::new_id(),
+            "iss": self.issuer, "aud": AUDIENCE, "sub": clock::new_id(), "jti": clock::new_id(),
             "iat": now, "nbf": now, "exp": now + 600, "client_id": "forge", "scope": scopes,
         });
         for (name, value) in changes.as_object().into_iter().flatten() {

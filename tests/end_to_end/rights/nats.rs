@@ -26,8 +26,6 @@ use shopzen_tests::{
 
 use super::{Verdict, identities::Identity};
 
-pub(crate) use shopzen_contracts::auth::{AUDIENCE, ISSUER};
-
 /// Longer than any answer takes on a busy machine.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// No id of anything.

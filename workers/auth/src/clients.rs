@@ -3,9 +3,9 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::Value;
-use shopzen_chassis::{Answers, Caller, Cx, Failure, Refused, Request};
+use shopzen_chassis::{Act, Answers, Caller, Cx, Failure, Refused, Request};
 use shopzen_contracts::{
-    FieldError, Problem, Scope,
+    Command, FieldError, Problem, Scope,
     auth::clients::{
         AddClient, Client, ClientAndSecret, Clients, GetClient, GrantType, ListClients,
         RevokeClient, RotateClientSecret, SetClientKeys,
@@ -23,6 +23,32 @@ use crate::{
         clients::{ClientFilter, ClientKey, NewClient},
     },
 };
+
+/// Clients of one kind.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kind {
+    pub(crate) name: &'static str,
+    /// The grants that these have, and no others; none: any.
+    pub(crate) grants: Option<&'static [&'static str]>,
+}
+
+const CLIENTS: Kind = Kind {
+    name: "client",
+    grants: None,
+};
+
+impl Kind {
+    /// Whether a client with these grants is one of this kind.
+    pub(crate) fn is_of(self, grants: &[impl AsRef<str>]) -> bool {
+        self.grants.is_none_or(|own| {
+            own.len() == grants.len() && own.iter().zip(grants).all(|(a, b)| *a == b.as_ref())
+        })
+    }
+
+    fn not_found(self) -> Problem {
+        Problem::not_found(self.name)
+    }
+}
 
 const NAME_CHARS_MAX: usize = 100;
 const REDIRECT_URIS_MAX: usize = 10;
@@ -43,13 +69,17 @@ pub(crate) async fn add(
 ) -> Answers<ClientAndSecret> {
     let mut answers = Vec::with_capacity(requests.len());
     for request in requests {
-        answers.push(register(cx, &request.caller, &request.body).await?);
+        let added = register(cx, &request.caller, &request.body).await?;
+        if let Ok(added) = &added {
+            record(cx, request, CLIENTS, None, &added.client);
+        }
+        answers.push(added);
     }
     Ok(answers)
 }
 
 /// A client that somebody wants, who may give it what they want for it.
-async fn register(
+pub(crate) async fn register(
     cx: &mut Cx,
     by: &Caller,
     wanted: &AddClient,
@@ -98,6 +128,26 @@ async fn register(
     }))
 }
 
+/// Says what was done to a client, for who looks up later what staff did.
+pub(crate) fn record<C: Command>(
+    cx: &mut Cx,
+    request: &Request<C>,
+    kind: Kind,
+    before: Option<&Client>,
+    after: &Client,
+) {
+    if before == Some(after) {
+        cx.changed_nothing(request);
+        return;
+    }
+    let act = Act::on(format!("{} {}", kind.name, after.id)).to(after);
+    let act = match before {
+        Some(before) => act.from(before),
+        None => act,
+    };
+    cx.record(request, act);
+}
+
 async fn give_secret(cx: &mut Cx, client_id: Uuid) -> Result<String, Failure> {
     let (secret, hash) = new_secret()?;
     let id = cx.new_id();
@@ -118,19 +168,26 @@ pub(crate) async fn rotate_secret(
     let mut answers = Vec::with_capacity(requests.len());
     for request in requests {
         let RotateClientSecret { id, overlap_s } = request.body;
-        answers.push(match may_change(cx, &request.caller, id).await? {
-            Ok(()) => rotate(cx, id, overlap_s).await?,
-            Err(problem) => Err(problem),
-        });
+        let before = store::clients::find_client(cx.db(), id).await?;
+        let rotated = rotate(cx, &request.caller, CLIENTS, id, overlap_s).await?;
+        if let Ok(rotated) = &rotated {
+            record(cx, request, CLIENTS, before.as_ref(), &rotated.client);
+        }
+        answers.push(rotated);
     }
     Ok(answers)
 }
 
-async fn rotate(
+pub(crate) async fn rotate(
     cx: &mut Cx,
+    by: &Caller,
+    kind: Kind,
     id: Uuid,
     overlap_s: Option<u32>,
 ) -> Result<Result<ClientAndSecret, Problem>, Failure> {
+    if let Err(problem) = may_change(cx, by, kind, id).await? {
+        return Ok(Err(problem));
+    }
     if overlap_s.is_some_and(|seconds| seconds > OVERLAP_S_MAX) {
         let detail = format!("must be at most {OVERLAP_S_MAX}");
         let error = FieldError::new("/overlap_s", "out_of_range", detail);
@@ -155,11 +212,14 @@ pub(crate) async fn set_keys(
     let mut answers = Vec::with_capacity(requests.len());
     for request in requests {
         let SetClientKeys { id, keys } = &request.body;
-        let may = may_change(cx, &request.caller, *id).await?;
+        let may = may_change(cx, &request.caller, CLIENTS, *id).await?;
         answers.push(match may.and_then(|()| read_keys(cx, keys)) {
             Ok(keys) => {
+                let before = load(cx, *id).await?;
                 store::clients::save_client_keys(cx.db(), *id, &keys).await?;
-                Ok(load(cx, *id).await?)
+                let after = load(cx, *id).await?;
+                record(cx, request, CLIENTS, Some(&before), &after);
+                Ok(after)
             }
             Err(problem) => Err(problem),
         });
@@ -174,20 +234,35 @@ pub(crate) async fn revoke(
 ) -> Answers<Client> {
     let mut answers = Vec::with_capacity(requests.len());
     for request in requests {
-        answers.push(end(cx, request.body.id).await?);
+        let before = store::clients::find_client(cx.db(), request.body.id).await?;
+        let ended = end(cx, CLIENTS, request.body.id).await?;
+        if let Ok(client) = &ended {
+            record(cx, request, CLIENTS, before.as_ref(), client);
+        }
+        answers.push(ended);
     }
     Ok(answers)
 }
 
 /// Whoever is revoked already stays so: to ask again is no mistake.
-async fn end(cx: &mut Cx, id: Uuid) -> Result<Result<Client, Problem>, Failure> {
-    if store::clients::lock_client(cx.db(), id).await?.is_some() {
+pub(crate) async fn end(
+    cx: &mut Cx,
+    kind: Kind,
+    id: Uuid,
+) -> Result<Result<Client, Problem>, Failure> {
+    let locked = store::clients::lock_client(cx.db(), id).await?;
+    if locked.is_some_and(|(grants, _)| kind.is_of(&grants)) {
         store::clients::revoke_client(cx.db(), id).await?;
         store::clients::insert_revocation(cx.db(), id).await?;
         tracing::warn!(client_id = %id, "revoked a client");
     }
     let client = store::clients::find_client(cx.db(), id).await?;
-    Ok(client.ok_or_else(|| Problem::not_found("client")))
+    let client = client.filter(|client| kind.is_of(&names(&client.grants)));
+    Ok(client.ok_or_else(|| kind.not_found()))
+}
+
+fn names(grants: &[GrantType]) -> Vec<&'static str> {
+    grants.iter().map(|grant| grant.as_str()).collect()
 }
 
 pub(crate) async fn get(
@@ -195,9 +270,14 @@ pub(crate) async fn get(
     _: &Auth,
     request: &Request<GetClient>,
 ) -> Result<Client, Refused> {
+    one(db, CLIENTS, request.body.id).await
+}
+
+pub(crate) async fn one(db: &PgPool, kind: Kind, id: Uuid) -> Result<Client, Refused> {
     let mut db = db.acquire().await?;
-    let client = store::clients::find_client(&mut db, request.body.id).await?;
-    Ok(client.ok_or_else(|| Problem::not_found("client"))?)
+    let client = store::clients::find_client(&mut db, id).await?;
+    let client = client.filter(|client| kind.is_of(&names(&client.grants)));
+    Ok(client.ok_or_else(|| kind.not_found())?)
 }
 
 pub(crate) async fn list(
@@ -205,35 +285,29 @@ pub(crate) async fn list(
     _: &Auth,
     request: &Request<ListClients>,
 ) -> Result<Clients, Refused> {
+    page(db, CLIENTS, &request.body).await
+}
+
+pub(crate) async fn page(db: &PgPool, kind: Kind, asked: &ListClients) -> Result<Clients, Refused> {
     let ListClients {
         revoked,
         limit,
         cursor,
-    } = &request.body;
-    page(db, *revoked, None, *limit, cursor.as_deref()).await
-}
-
-async fn page(
-    db: &PgPool,
-    revoked: bool,
-    grants: Option<&[&'static str]>,
-    limit: Option<u32>,
-    cursor: Option<&str>,
-) -> Result<Clients, Refused> {
+    } = asked;
     let limit = limit.unwrap_or(PAGE_DEFAULT);
     if !(1..=PAGE_MAX).contains(&limit) {
         let detail = format!("must be 1 to {PAGE_MAX}");
         let error = FieldError::new("/limit", "out_of_range", detail);
         return Err(Problem::invalid(vec![error]).into());
     }
-    let after = cursor.map_or(Ok(Uuid::nil()), Uuid::try_parse);
+    let after = cursor.as_deref().map_or(Ok(Uuid::nil()), Uuid::try_parse);
     let after = after.map_err(|_| {
         let why = "use the next_cursor of the page before";
         Problem::new(400, "invalid_cursor", why)
     })?;
     let filter = ClientFilter {
-        revoked,
-        grants,
+        revoked: *revoked,
+        grants: kind.grants,
         after,
         limit: i64::from(limit) + 1,
     };
@@ -246,11 +320,16 @@ async fn page(
 }
 
 /// Whether somebody may give a client new secrets or keys, with which they could do what it can.
-async fn may_change(cx: &mut Cx, by: &Caller, id: Uuid) -> Result<Result<(), Problem>, Failure> {
-    let Some((_, scopes)) = store::clients::lock_client(cx.db(), id).await? else {
-        return Ok(Err(Problem::not_found("client")));
-    };
-    Ok(may_hand_out(by, &scopes))
+async fn may_change(
+    cx: &mut Cx,
+    by: &Caller,
+    kind: Kind,
+    id: Uuid,
+) -> Result<Result<(), Problem>, Failure> {
+    match store::clients::lock_client(cx.db(), id).await? {
+        Some((grants, scopes)) if kind.is_of(&grants) => Ok(may_hand_out(by, &scopes)),
+        _ => Ok(Err(kind.not_found())),
+    }
 }
 
 /// Nobody gives away what is for staff and they do not have themselves.

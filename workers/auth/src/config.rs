@@ -17,6 +17,9 @@ pub struct Config {
     pub demo_accounts: bool,
     /// Who tokens say they are from: the shop's address, without a slash at the end. Empty: `http.public_url`.
     pub issuer: String,
+    /// Signs what NATS is told about partners who connect: at least 32 characters, of which NATS has the public halves
+    /// (`shopzen partner door`). Empty: no partner can connect to NATS.
+    pub door_secret: Secret,
     /// Seconds an access token is good for.
     pub token_lifetime_s: u32,
     /// Seals signing keys in the database: at least 32 characters, as `openssl rand -hex 32` makes them.
@@ -32,6 +35,7 @@ impl Default for Config {
             database_connections_max: 4,
             demo_accounts: true,
             issuer: String::new(),
+            door_secret: Secret::default(),
             token_lifetime_s: 600,
             key_encryption_key: Secret::default(),
             key_rotation_days: 30,

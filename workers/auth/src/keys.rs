@@ -48,6 +48,7 @@ pub(crate) async fn look_after(cx: &mut Cx, auth: &Auth) -> Result<bool, Failure
     store::forget_keys(cx.db()).await?;
     store::clients::forget_revocations(cx.db(), believed_for).await?;
     store::clients::forget_credentials(cx.db()).await?;
+    store::connections::forget_ended_connections(cx.db()).await?;
     if let Some(period) = auth.key_rotation
         && store::is_time_for_a_key(cx.db(), period).await?
     {

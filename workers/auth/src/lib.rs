@@ -10,9 +10,11 @@ mod authorization;
 mod clients;
 mod commands;
 mod config;
+mod door;
 mod grants;
 mod keys;
 mod letters;
+mod partners;
 mod passwords;
 mod proof;
 mod queries;
@@ -28,7 +30,7 @@ use std::{
     time::Duration,
 };
 
-use shopzen_chassis::{Cx, Failure, Queue, Worker, queue};
+use shopzen_chassis::{Cx, DoorKeys, Failure, Queue, Worker, queue};
 use shopzen_contracts::{
     Service,
     auth::{
@@ -43,6 +45,7 @@ use shopzen_contracts::{
             AddClient, GetClient, GetMetadata, IntrospectToken, ListClients, RequestToken,
             RevokeClient, RevokeToken, RotateClientSecret, SetClientKeys,
         },
+        partners::{AddPartner, GetPartner, ListPartners, RevokePartner, RotatePartnerSecret},
     },
 };
 
@@ -110,12 +113,18 @@ pub fn worker(config: Config) -> Worker {
         links: Links::new(&config.key_encryption_key),
         letters_taken,
     };
+    let door = door::PartnersDoor {
+        issuer: auth.issuer.clone(),
+        lasts: auth.token_lifetime,
+    };
+    let door_keys = DoorKeys::new(&config.door_secret);
     Worker::builder(
         Service::Auth,
         &store::MIGRATOR,
         config.into_database(),
         auth,
     )
+    .keeps_door(door_keys, door)
     .at_start(keys::at_start)
     .at_start(seed::demo_accounts)
     .on_command::<IssueToken, _>(tokens::issue_token)
@@ -153,6 +162,11 @@ pub fn worker(config: Config) -> Worker {
     .on_command::<RevokeClient, _>(clients::revoke)
     .answer::<GetClient, _>(clients::get)
     .answer::<ListClients, _>(clients::list)
+    .on_command::<AddPartner, _>(partners::add)
+    .on_command::<RotatePartnerSecret, _>(partners::rotate_secret)
+    .on_command::<RevokePartner, _>(partners::revoke)
+    .answer::<GetPartner, _>(partners::get)
+    .answer::<ListPartners, _>(partners::list)
     .answer::<GetMetadata, _>(queries::metadata)
     .answer::<GetTrust, _>(queries::trust)
     .on_command::<SetCustomerRoles, _>(roles::set_of_customer)

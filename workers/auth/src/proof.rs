@@ -64,7 +64,8 @@ pub(crate) fn new_secret() -> Result<(String, [u8; 32]), Failure> {
     Ok((secret, hash))
 }
 
-fn hash(text: &str) -> [u8; 32] {
+/// What is kept of a secret.
+pub(crate) fn hash(text: &str) -> [u8; 32] {
     Sha256::digest(text.as_bytes()).into()
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod accounts;
 pub(crate) mod authorization;
 pub(crate) mod clients;
+pub(crate) mod connections;
 pub(crate) mod letters;
 pub(crate) mod roles;
 pub(crate) mod sessions;

@@ -6,8 +6,9 @@ use shopzen_contracts::{Command, Event, Query, Service};
 use tokio::sync::mpsc;
 
 use crate::{
-    Worker,
+    Door, DoorKeys, Worker,
     answer::{CommandEndpoint, QueryEndpoint},
+    door::Keeper,
     handle::{CommandHandler, EventHandler, ItemHandler, QueryHandler, SweepHandler},
     queue::Draining,
     routes::{Kind, Kinds},
@@ -100,6 +101,16 @@ impl<S: Send + Sync + 'static> WorkerBuilder<S> {
     {
         let endpoint = QueryEndpoint::<S, Q, H>::new(Arc::clone(&self.state), handler);
         self.worker.endpoints.push(Arc::new(endpoint));
+        self
+    }
+
+    /// Says who may connect to NATS without being one of the shop's own. Nobody may where there are no keys.
+    #[must_use]
+    pub fn keeps_door(mut self, keys: Option<DoorKeys>, door: impl Door) -> Self {
+        self.worker.door = keys.map(|keys| {
+            let door = Box::new(door);
+            Arc::new(Keeper { keys, door })
+        });
         self
     }
 

@@ -7,7 +7,6 @@
 
 use std::sync::Arc;
 
-use async_nats::service::endpoint::Endpoint;
 use serde::Serialize;
 use shopzen_contracts::{Access, Scope, Service, header, rights::User};
 use tokio_util::sync::CancellationToken;
@@ -15,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     ListActivity, Refused, StopAt,
     activity::{self, Actor},
-    answer::{self, Asked, Reply},
+    answer::{self, Asked, Reply, Requests},
     dead_letters::{self, DecideLetter, GetLetter, GroupLetters, LetterAct, ListLetters},
     engine::Engine,
     handle::Caller,
@@ -186,11 +185,11 @@ pub(crate) async fn serve(
     builtin: Builtin,
     engine: Arc<Engine>,
     verifier: Arc<Verifier>,
-    mut requests: Endpoint,
+    mut requests: Requests,
     shutdown: CancellationToken,
 ) {
     while let Some((request, asked)) = answer::next_asked(&mut requests, &shutdown).await {
-        let by = By::of_subject(&request.message.subject);
+        let by = By::of_subject(&request.message().subject);
         let reply = Box::pin(answer_one(builtin, &engine, &verifier, by, &asked)).await;
         answer::respond(&request, reply).await;
     }

@@ -43,6 +43,7 @@ pub struct Bus {
     pub(crate) client: Client,
     /// Changes when the connection is lost and when it is there again.
     pub(crate) connections: watch::Receiver<u64>,
+    login: Arc<NatsLogin>,
 }
 
 /// Why there is no connection.
@@ -90,7 +91,13 @@ impl Bus {
         Ok(Self {
             client,
             connections,
+            login: Arc::new(login.clone()),
         })
+    }
+
+    /// Another connection of the same role, which does not end with this one.
+    pub(crate) async fn beside(&self) -> Result<Self, ConnectError> {
+        Self::connect(&self.login).await
     }
 
     /// How often there was a connection. The client counts before it sends anything on a new one, so

@@ -503,6 +503,7 @@ fn asked_of<B: serde::Serialize>(body: &B, asking: &Asking) -> Asked {
         payload: serde_json::to_vec(body)
             .expect("a contract is plain data")
             .into(),
+        is_of_partner: false,
     }
 }
 

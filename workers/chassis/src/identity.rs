@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
+use async_nats::HeaderMap;
 use futures::future::BoxFuture;
-
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, jwk::Jwk};
 use sha2::{Digest, Sha256};
 use shopzen_contracts::{
@@ -18,7 +18,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{clock, handle::Caller};
+use crate::{
+    clock,
+    handle::Caller,
+    partner::{Pace, Partner},
+};
 
 /// Tokens are a few hundred bytes; this leaves room and stops nonsense before it is hashed.
 const TOKEN_BYTES_MAX: usize = 4_096;
@@ -41,6 +45,8 @@ pub(crate) struct Verifier {
     client: async_nats::Client,
     known: Mutex<Known>,
     verified: Mutex<HashMap<[u8; 32], Verified>>,
+    /// Of partners on NATS.
+    pace: Pace,
 }
 
 struct Verified {
@@ -107,6 +113,7 @@ impl Verifier {
             client,
             known: Mutex::default(),
             verified: Mutex::default(),
+            pace: Pace::default(),
         }
     }
 
@@ -136,6 +143,23 @@ impl Verifier {
         }
         let claims = trusted.read(token, &key_id).ok_or_else(bad)?;
         self.remember(digest, key_id, &claims);
+        Ok(Caller::Verified(claims))
+    }
+
+    /// Who asks, where the server says it: a partner, as long as it is not withdrawn, and does not ask too much.
+    pub(crate) async fn vouched_for(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
+        let unknown = || Problem::unauthenticated("NATS does not say who asks");
+        let partner = Partner::of(headers).ok_or_else(unknown)?;
+        self.pace.check(partner.id)?;
+        if self.trusted().issuer.is_empty() {
+            self.fetch().await?;
+        }
+        let trusted = self.trusted();
+        let now = u64::try_from(clock::now().as_second()).unwrap_or(0);
+        let claims = partner.into_claims(&trusted.issuer, clock::new_id(), now);
+        if claims.is_one_of(&trusted.revoked) {
+            return Err(Problem::unauthenticated("this partner was revoked"));
+        }
         Ok(Caller::Verified(claims))
     }
 

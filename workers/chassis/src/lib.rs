@@ -16,6 +16,7 @@ mod bus;
 mod consume;
 mod database;
 mod dead_letters;
+mod door;
 mod engine;
 mod failure;
 mod gate;
@@ -27,6 +28,7 @@ mod identity;
 mod inbox;
 mod message;
 mod outbox;
+mod partner;
 mod passage;
 mod process;
 mod progress;
@@ -59,6 +61,7 @@ pub use dead_letters::{
     DeadLetter, DecideLetter, Decided, GroupLetters, LETTERS_MAX, LetterAct, LetterAction,
     LetterFilter, LetterGroup, LetterState, ListLetters, WholeLetter,
 };
+pub use door::{Admission, Connection, Door, DoorKeys, Knock, PublicDoorKeys};
 pub use engine::StopAt;
 pub use failure::{Failure, Refused};
 pub use handle::{Answers, Caller, Cause, Cx, Received, Request};

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use async_nats::service::{Service, ServiceExt, endpoint::Endpoint};
+use async_nats::service::{Service, ServiceExt};
 use shopzen_contracts::{Problem, Query};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Bus, StartError,
-    answer::{self, Asked, Reply},
+    answer::{self, Asked, Reply, Requests},
     identity::Verifier,
     message::decode_request,
 };
@@ -29,9 +29,11 @@ pub(crate) async fn add_endpoint(
     service: &Service,
     name: &str,
     subject: &str,
-) -> Result<Endpoint, StartError> {
+) -> Result<Requests, StartError> {
     let added = service.endpoint_builder().name(name).add(subject).await;
-    added.map_err(|error| StartError::Announce(error.to_string()))
+    added
+        .map(Requests::from)
+        .map_err(|error| StartError::Announce(error.to_string()))
 }
 
 /// By what a command or query is done, the last word of its subject.

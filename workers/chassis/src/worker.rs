@@ -3,17 +3,18 @@
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
-use shopzen_contracts::Service;
+use shopzen_contracts::{Service, auth::partners};
 use sqlx::{PgPool, migrate::Migrator};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     Bus, DatabaseConfig, Failure, Process,
-    answer::Endpoint,
+    answer::{Endpoint, Requests},
     builder::WorkerBuilder,
     builtin::{self, Builtin},
     consume, database, dead_letters,
+    door::{self, Keeper},
     engine::{Engine, StopAt, Work},
     failure,
     gate::Gate,
@@ -45,6 +46,7 @@ pub struct Worker {
     pub(crate) sweeps: Vec<(&'static str, Duration, Box<dyn Work<Done = bool>>)>,
     pub(crate) drains: Vec<Box<dyn Drain>>,
     pub(crate) starts: Vec<Box<dyn Work<Done = bool>>>,
+    pub(crate) door: Option<Arc<Keeper>>,
 }
 
 /// Why a worker cannot start, or cannot go on.
@@ -88,6 +90,7 @@ impl Worker {
             sweeps: Vec::new(),
             drains: Vec::new(),
             starts: Vec::new(),
+            door: None,
         };
         WorkerBuilder::new(worker, state)
     }
@@ -179,6 +182,17 @@ impl Worker {
         tasks.spawn(dead_letters::watch(Arc::clone(&engine), shutdown.clone()));
         let announced = self.announce(&engine, &bus, &shutdown).await?;
         self.follow(&engine, &bus, &shutdown);
+        if let Some(keeper) = self.door.take() {
+            let (client, name) = (bus.client.clone(), service.name());
+            tasks.spawn(door::keep(
+                Arc::clone(&keeper),
+                client.clone(),
+                name,
+                pool.clone(),
+                shutdown.clone(),
+            ));
+            tasks.spawn(door::watch(keeper, client, pool.clone(), shutdown.clone()));
+        }
         for (name, period, sweep) in std::mem::take(&mut self.sweeps) {
             tasks.spawn(sweep::run(
                 Arc::clone(&engine),
@@ -227,6 +241,7 @@ impl Worker {
         engine
             .tasks
             .spawn(Arc::clone(&verifier).keep_fresh(shutdown.clone()));
+        self.announce_to_partners(engine, bus, &verifier, shutdown);
         for endpoint in std::mem::take(&mut self.endpoints) {
             let subject = endpoint.subject();
             let requests = add_endpoint(&service, verb_of(subject), subject).await?;
@@ -243,6 +258,43 @@ impl Worker {
             engine.tasks.spawn(serving);
         }
         Ok(service)
+    }
+
+    /// Answers partners too, on a connection of its own: a client that cannot read a message's headers hangs up, and
+    /// what partners put into those no server looks at. So they can cut off each other at the worst.
+    fn announce_to_partners(
+        &self,
+        engine: &Arc<Engine>,
+        bus: &Bus,
+        verifier: &Arc<Verifier>,
+        shutdown: &CancellationToken,
+    ) {
+        let arrivals = self.endpoints.iter().filter_map(|endpoint| {
+            let arrival = partners::arrival_of(endpoint.subject())?;
+            Some((Arc::clone(endpoint), arrival))
+        });
+        let arrivals: Vec<_> = arrivals.collect();
+        if arrivals.is_empty() {
+            return;
+        }
+        let (engine, verifier) = (Arc::clone(engine), Arc::clone(verifier));
+        let (bus, shutdown) = (bus.clone(), shutdown.clone());
+        let tasks = engine.tasks.clone();
+        tasks.spawn(async move {
+            let Some(bus) = beside(&bus, &shutdown).await else {
+                return;
+            };
+            for (endpoint, arrival) in arrivals {
+                let queue = engine.service.name().to_owned();
+                let Ok(asked) = bus.client.queue_subscribe(arrival, queue).await else {
+                    return;
+                };
+                let requests = Requests::OfPartners(asked, bus.client.clone());
+                let (engine_, verifier) = (Arc::clone(&engine), Arc::clone(&verifier));
+                let tasks = engine.tasks.clone();
+                tasks.spawn(endpoint.serve(engine_, verifier, requests, shutdown.clone()));
+            }
+        });
     }
 
     fn follow(&self, engine: &Arc<Engine>, bus: &Bus, shutdown: &CancellationToken) {
@@ -290,6 +342,24 @@ fn tasks_of_their_own(
     task: impl Future<Output = ()> + Send + 'static,
 ) -> tokio::task::JoinHandle<()> {
     tokio::spawn(task)
+}
+
+/// Another connection, as soon as there can be one. None where the process ends first.
+async fn beside(bus: &Bus, shutdown: &CancellationToken) -> Option<Bus> {
+    loop {
+        let connected = tokio::select! {
+            () = shutdown.cancelled() => return None,
+            connected = bus.beside() => connected,
+        };
+        match connected {
+            Ok(bus) => return Some(bus),
+            Err(error) => tracing::warn!(%error, "waiting for NATS, to answer partners"),
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return None,
+            () = sleep_until(Instant::now() + RETRY_EVERY) => {}
+        }
+    }
 }
 
 /// Waits for the database. False where the process ends first.

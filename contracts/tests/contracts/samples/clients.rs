@@ -11,6 +11,7 @@ use shopzen_contracts::{
             RequestToken, RevokeClient, RevokeToken, RotateClientSecret, SetClientKeys,
             TokenRevoked,
         },
+        partners::{AddPartner, GetPartner, ListPartners, RevokePartner, RotatePartnerSecret},
     },
 };
 
@@ -66,6 +67,32 @@ pub(super) fn add(samples: &mut Samples) {
         ..client()
     };
     samples.command(&RevokeClient { id: id(7) }, &revoked);
+    partners(samples, &given, &revoked);
+}
+
+fn partners(samples: &mut Samples, given: &ClientAndSecret, revoked: &Client) {
+    let wanted = AddPartner {
+        name: client().name,
+        allow: client().scopes,
+    };
+    samples.command(&wanted, given);
+    let rotate = RotatePartnerSecret {
+        id: id(7),
+        overlap_s: Some(3_600),
+    };
+    samples.command(&rotate, given);
+    samples.query(&GetPartner { id: id(7) }, &client());
+    let list = ListPartners {
+        revoked: true,
+        limit: Some(1),
+        cursor: Some(id(6).to_string()),
+    };
+    let page = Clients {
+        items: vec![client()],
+        next_cursor: Some(id(7).to_string()),
+    };
+    samples.query(&list, &page);
+    samples.command(&RevokePartner { id: id(7) }, revoked);
 }
 
 fn tokens(samples: &mut Samples) {

@@ -9,14 +9,13 @@ use std::{
     },
 };
 
-use async_nats::service;
 use futures::{FutureExt, future::BoxFuture};
 use shopzen_contracts::{Command, Problem, header};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use super::{Asked, Endpoint, Reply, next_asked, respond, unavailable};
+use super::{Asked, Endpoint, Incoming, Reply, Requests, next_asked, respond, unavailable};
 use crate::{
     Cx, Failure, Request,
     activity::{self, Actor},
@@ -309,10 +308,10 @@ where
         self: Arc<Self>,
         engine: Arc<Engine>,
         verifier: Arc<Verifier>,
-        mut requests: service::endpoint::Endpoint,
+        mut requests: Requests,
         shutdown: CancellationToken,
     ) -> BoxFuture<'static, ()> {
-        let (lane, waiting) = mpsc::channel::<(Waiting<C>, service::Request)>(WAITING_MAX);
+        let (lane, waiting) = mpsc::channel::<(Waiting<C>, Incoming)>(WAITING_MAX);
         let this = Arc::clone(&self);
         let (tasks, of_lane) = (engine.tasks.clone(), Arc::clone(&engine));
         tasks.spawn(async move { this.run_lane(of_lane, waiting).await });
@@ -361,7 +360,7 @@ where
     async fn run_lane(
         self: Arc<Self>,
         engine: Arc<Engine>,
-        mut waiting: mpsc::Receiver<(Waiting<C>, service::Request)>,
+        mut waiting: mpsc::Receiver<(Waiting<C>, Incoming)>,
     ) {
         let mut batch = Vec::new();
         let mut pace = Pace::new();

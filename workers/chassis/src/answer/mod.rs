@@ -4,13 +4,14 @@
 //! the last transaction ran goes into the next one together.
 
 mod command;
+mod incoming;
 mod query;
 
 use std::sync::Arc;
 
-use async_nats::{HeaderMap, service};
+use async_nats::HeaderMap;
 use bytes::Bytes;
-use futures::{StreamExt, future::BoxFuture};
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use shopzen_contracts::{Access, Problem, header};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,7 @@ use crate::{
 };
 
 pub(crate) use command::CommandEndpoint;
+pub(crate) use incoming::{Incoming, Requests};
 pub(crate) use query::QueryEndpoint;
 
 /// What a request is answered with.
@@ -61,6 +63,8 @@ impl Reply {
 pub(crate) struct Asked {
     pub(crate) headers: HeaderMap,
     pub(crate) payload: Bytes,
+    /// It arrived where the server alone can send, and says who asks.
+    pub(crate) is_of_partner: bool,
 }
 
 impl Asked {
@@ -85,7 +89,11 @@ impl Asked {
         access: Access,
         verifier: &Verifier,
     ) -> Result<Caller, Problem> {
-        let caller = verifier.verify(self.header(header::IDENTITY)).await?;
+        let caller = if self.is_of_partner {
+            verifier.vouched_for(&self.headers).await?
+        } else {
+            verifier.verify(self.header(header::IDENTITY)).await?
+        };
         access.check(caller.claims())?;
         Ok(caller)
     }
@@ -121,7 +129,7 @@ pub(crate) trait Endpoint: Send + Sync {
         self: Arc<Self>,
         engine: Arc<Engine>,
         verifier: Arc<Verifier>,
-        requests: service::endpoint::Endpoint,
+        requests: Requests,
         shutdown: CancellationToken,
     ) -> BoxFuture<'static, ()>;
 
@@ -155,28 +163,27 @@ pub(crate) fn unavailable(failure: &Failure, subject: &str, trace: &TraceParent)
     Reply::refusal(problem, trace)
 }
 
-pub(crate) async fn respond(request: &service::Request, reply: Reply) {
-    if let Err(error) = request
-        .respond_with_headers(Ok(reply.body), reply.headers)
-        .await
-    {
+pub(crate) async fn respond(request: &Incoming, reply: Reply) {
+    if let Err(error) = request.respond(reply.headers, reply.body).await {
         tracing::debug!(%error, "a reply was lost");
     }
 }
 
 /// The next request that somebody still waits for. None once there is a shutdown, or nobody can ask any more.
 pub(crate) async fn next_asked(
-    requests: &mut service::endpoint::Endpoint,
+    requests: &mut Requests,
     shutdown: &CancellationToken,
-) -> Option<(service::Request, Asked)> {
+) -> Option<(Incoming, Asked)> {
     loop {
         let request = tokio::select! {
             () = shutdown.cancelled() => return None,
             request = requests.next() => request?,
         };
+        let message = request.message();
         let asked = Asked {
-            headers: request.message.headers.clone().unwrap_or_default(),
-            payload: request.message.payload.clone(),
+            headers: message.headers.clone().unwrap_or_default(),
+            payload: message.payload.clone(),
+            is_of_partner: request.is_of_partner(),
         };
         if !asked.is_too_late() {
             return Some((request, asked));

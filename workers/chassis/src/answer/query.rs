@@ -2,13 +2,12 @@
 
 use std::{marker::PhantomData, sync::Arc};
 
-use async_nats::service;
 use futures::future::BoxFuture;
 use shopzen_contracts::Query;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::{Asked, Endpoint, Reply, next_asked, respond, unavailable};
+use super::{Asked, Endpoint, Reply, Requests, next_asked, respond, unavailable};
 use crate::{
     Refused,
     engine::{Engine, StopAt},
@@ -62,7 +61,7 @@ fn serve(
     endpoint: Arc<dyn Endpoint>,
     engine: Arc<Engine>,
     verifier: Arc<Verifier>,
-    mut requests: service::endpoint::Endpoint,
+    mut requests: Requests,
     shutdown: CancellationToken,
 ) -> BoxFuture<'static, ()> {
     Box::pin(async move {
@@ -102,7 +101,7 @@ where
         self: Arc<Self>,
         engine: Arc<Engine>,
         verifier: Arc<Verifier>,
-        requests: service::endpoint::Endpoint,
+        requests: Requests,
         shutdown: CancellationToken,
     ) -> BoxFuture<'static, ()> {
         serve(self, engine, verifier, requests, shutdown)
