@@ -123,10 +123,10 @@ impl Shop {
             .arg("--data-dir")
             .arg(self.data_dir())
             .current_dir(self.folder.path())
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .env("SHOPZEN_NATS_SERVER", &tools.nats_server)
             .env("SHOPZEN_PG_BIN", &tools.postgres_bin)
-            .env("SHOPZEN_LIMITS__ENABLED", "false");
+            .env("SHOPZEN_LIMITS__ENABLED", "false")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
         Ok(command)
     }
 
