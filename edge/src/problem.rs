@@ -153,25 +153,13 @@ impl Refusal {
                 "malformed_json",
                 format!("the body is not a JSON object: {why}"),
             ),
-            Self::NotForm => plain(
-                415,
-                "unsupported_media_type",
-                "the body must be application/x-www-form-urlencoded",
-            ),
-            Self::MalformedForm(why) => Problem::new(400, "malformed_form", why),
-            Self::ClientUnproven(why) => plain(401, "invalid_client", why),
-            Self::UnsupportedGrant => plain(
-                400,
-                "unsupported_grant_type",
-                "grant_type is none of those in /.well-known/oauth-authorization-server",
-            ),
+            Self::NotForm
+            | Self::MalformedForm(_)
+            | Self::ClientUnproven(_)
+            | Self::UnsupportedGrant
+            | Self::WebhookUnsigned(_) => self.into_program_problem(),
             Self::Unauthenticated => Problem::unauthenticated(
                 "send one header Authorization: Bearer <access token>, or none",
-            ),
-            Self::WebhookUnsigned(name) => Problem::new(
-                401,
-                "webhook_unverified",
-                format!("a webhook must have one header {name} that can be read"),
             ),
             Self::IdempotencyKeyRequired => plain(
                 400,
@@ -220,6 +208,32 @@ impl Refusal {
                 "internal_error",
                 "this is our mistake; the trace id helps us to find it",
             ),
+        }
+    }
+}
+
+impl Refusal {
+    /// Of programs that show who they are in ways of their own: OAuth clients, and gateways.
+    fn into_program_problem(self) -> Problem {
+        match self {
+            Self::NotForm => Problem::new(
+                415,
+                "unsupported_media_type",
+                "the body must be application/x-www-form-urlencoded",
+            ),
+            Self::MalformedForm(why) => Problem::new(400, "malformed_form", why),
+            Self::ClientUnproven(why) => Problem::new(401, "invalid_client", why),
+            Self::UnsupportedGrant => Problem::new(
+                400,
+                "unsupported_grant_type",
+                "grant_type is none of those in /.well-known/oauth-authorization-server",
+            ),
+            Self::WebhookUnsigned(name) => Problem::new(
+                401,
+                "webhook_unverified",
+                format!("a webhook must have one header {name} that can be read"),
+            ),
+            other => other.into_problem(),
         }
     }
 }

@@ -105,7 +105,7 @@ impl PartnersDoor {
         let Some(kid) = token::key_id(token) else {
             return Ok(None);
         };
-        let key = store::clients::find_public_key(db, &kid).await?;
+        let key = store::revocations::find_public_key(db, &kid).await?;
         let Some(claims) = key.and_then(|key| token::read(token, &key, &self.issuer)) else {
             return Ok(None);
         };
@@ -113,7 +113,7 @@ impl PartnersDoor {
         let withdrawn: Vec<Uuid> = withdrawn.into_iter().flatten().collect();
         // Its own, not one that somebody let it act with.
         let is_own = claims.client_id == claims.sub.to_string();
-        if !is_own || store::clients::is_any_revoked(db, &withdrawn).await? {
+        if !is_own || store::revocations::is_any_revoked(db, &withdrawn).await? {
             return Ok(None);
         }
         let credential = claims.sid.unwrap_or(claims.jti);

@@ -45,7 +45,7 @@ pub(crate) async fn look_after(cx: &mut Cx, auth: &Auth) -> Result<bool, Failure
     store::retire_keys(cx.db(), believed_for).await?;
     store::retire_unsealed_keys(cx.db(), believed_for).await?;
     store::forget_keys(cx.db()).await?;
-    store::clients::forget_revocations(cx.db(), believed_for).await?;
+    store::revocations::forget_revocations(cx.db(), believed_for).await?;
     store::clients::forget_credentials(cx.db()).await?;
     store::connections::forget_ended_connections(cx.db()).await?;
     if let Some(period) = auth.key_rotation

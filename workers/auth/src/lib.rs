@@ -15,6 +15,7 @@ mod keys;
 mod partners;
 mod proof;
 mod queries;
+mod registration;
 mod seal;
 mod seed;
 mod store;

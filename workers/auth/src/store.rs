@@ -2,6 +2,7 @@
 
 pub(crate) mod clients;
 pub(crate) mod connections;
+pub(crate) mod revocations;
 
 use std::time::Duration;
 

@@ -4,4 +4,6 @@ mod clients;
 mod fixtures;
 mod issuing;
 mod keys;
+mod registered;
+mod tokens;
 mod verifying;
