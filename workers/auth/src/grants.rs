@@ -31,7 +31,7 @@ pub(crate) async fn issue(
     auth: &Auth,
     subject: Subject<'_>,
 ) -> Result<IssuedToken, Failure> {
-    let signer = keys::signer(cx.db(), auth).await?;
+    let signer = keys::signer(cx.db(), &auth.signing).await?;
     let lifetime = auth.token_lifetime;
     let claims = token::claims(&auth.issuer, subject, cx.new_id(), cx.now(), lifetime);
     let access_token = signer.sign(&claims)?;

@@ -11,7 +11,7 @@ use shopzen_contracts::auth::{RotateSigningKeys, SigningKeys};
 use sqlx::PgConnection;
 
 use crate::{
-    Auth, store,
+    Auth, Signing, store,
     token::{self, Signer},
 };
 
@@ -34,7 +34,7 @@ pub(crate) async fn at_start(cx: &mut Cx, auth: &Auth) -> Result<bool, Failure> 
     if store::find_signing_key(cx.db()).await?.is_none() {
         make(cx, auth, Duration::ZERO).await?;
     }
-    signer(cx.db(), auth).await?;
+    signer(cx.db(), &auth.signing).await?;
     Ok(false)
 }
 
@@ -78,14 +78,20 @@ pub(crate) async fn rotate(
 }
 
 /// What signs now.
-pub(crate) async fn signer(db: &mut PgConnection, auth: &Auth) -> Result<Arc<Signer>, Failure> {
+pub(crate) async fn signer(
+    db: &mut PgConnection,
+    signing: &Signing,
+) -> Result<Arc<Signer>, Failure> {
     let key = store::find_signing_key(db).await?;
     let key = key.ok_or_else(|| token::unusable("there is none"))?;
-    let mut known = auth.signer.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut known = signing
+        .signer
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     if let Some(signer) = known.as_ref().filter(|signer| signer.kid == key.kid) {
         return Ok(Arc::clone(signer));
     }
-    let private_key = auth.seal()?.open(&key.kid, &key.sealed).ok_or_else(|| {
+    let private_key = signing.seal()?.open(&key.kid, &key.sealed).ok_or_else(|| {
         token::unusable(
             "auth.key_encryption_key is not what it was sealed with. Set that one; or, where it is lost, delete all \
              rows of signing_keys in this worker's database, after which everybody has to sign in again",
@@ -98,7 +104,7 @@ pub(crate) async fn signer(db: &mut PgConnection, auth: &Auth) -> Result<Arc<Sig
 
 async fn make(cx: &mut Cx, auth: &Auth, signs_after: Duration) -> Result<(), Failure> {
     let key = token::new_key()?;
-    let sealed = auth.seal()?.close(&key.kid, &key.private_key)?;
+    let sealed = auth.signing.seal()?.close(&key.kid, &key.private_key)?;
     store::insert_key(cx.db(), &key, &sealed, signs_after).await?;
     tracing::info!(
         kid = key.kid,

@@ -1,7 +1,5 @@
 //! Clients and partners as staff see them.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 use serde_json::json;
 use shopzen_chassis::{Asking, clock};
 use shopzen_contracts::auth::{
