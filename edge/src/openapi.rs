@@ -47,9 +47,8 @@ pub(crate) struct Operation {
     summary: &'static str,
     description: &'static str,
     parameters: &'static [Parameter],
-    body: Option<SchemaOf>,
-    /// The body is a form's, not JSON.
-    is_form: bool,
+    /// Its media type, and what stands in it.
+    body: Option<(&'static str, SchemaOf)>,
     status: &'static str,
     answer: Option<SchemaOf>,
     answer_description: &'static str,
@@ -131,7 +130,6 @@ impl Operation {
             description: "",
             parameters: &[],
             body: None,
-            is_form: false,
             status: "200",
             answer: None,
             answer_description: "",
@@ -160,14 +158,14 @@ impl Operation {
     }
 
     pub(crate) const fn reads_as(mut self, schema: SchemaOf) -> Self {
-        self.body = Some(schema);
+        self.body = Some(("application/json", schema));
         self
     }
 
     /// A form (`application/x-www-form-urlencoded`).
     pub(crate) const fn reads_form<T: JsonSchema>(mut self) -> Self {
-        self.is_form = true;
-        self.reads::<T>()
+        self.body = Some(("application/x-www-form-urlencoded", schema_of::<T>));
+        self
     }
 
     pub(crate) const fn answers<T: JsonSchema>(
@@ -508,12 +506,7 @@ impl Operation {
         if let Some(needed) = needed(self.access) {
             operation["description"] = format!("{} {needed}", self.description).into();
         }
-        if let Some(body) = self.body {
-            let media = if self.is_form {
-                "application/x-www-form-urlencoded"
-            } else {
-                "application/json"
-            };
+        if let Some((media, body)) = self.body {
             operation["requestBody"] = json!({
                 "required": true,
                 "content": { media: { "schema": body(generator) } },

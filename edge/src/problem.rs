@@ -161,20 +161,13 @@ impl Refusal {
                 "malformed_json",
                 format!("the body is not a JSON object: {why}"),
             ),
-            Self::MalformedForm(why) => Problem::new(400, "malformed_form", why),
-            Self::ClientUnproven(why) => plain(401, "invalid_client", why),
-            Self::UnsupportedGrant => plain(
-                400,
-                "unsupported_grant_type",
-                "grant_type is none of those in /.well-known/oauth-authorization-server",
-            ),
+            Self::NotForm
+            | Self::MalformedForm(_)
+            | Self::ClientUnproven(_)
+            | Self::UnsupportedGrant
+            | Self::WebhookUnsigned(_) => self.into_program_problem(),
             Self::Unauthenticated => Problem::unauthenticated(
                 "send one header Authorization: Bearer <access token>, or none",
-            ),
-            Self::WebhookUnsigned(name) => Problem::new(
-                401,
-                "webhook_unverified",
-                format!("a webhook must have one header {name} that can be read"),
             ),
             Self::IdempotencyKeyRequired => plain(
                 400,
@@ -254,6 +247,32 @@ pub(crate) fn blocked(retry_after_s: u32) -> Refusal {
     let detail = "too many attempts have failed; see Retry-After";
     let problem = Problem::new(429, "too_many_attempts", detail).with(RETRY_AFTER_S, retry_after_s);
     Refusal::Worker(Box::new(problem))
+}
+
+impl Refusal {
+    /// Of programs that show who they are in ways of their own: OAuth clients, and gateways.
+    fn into_program_problem(self) -> Problem {
+        match self {
+            Self::NotForm => Problem::new(
+                415,
+                "unsupported_media_type",
+                "the body must be application/x-www-form-urlencoded",
+            ),
+            Self::MalformedForm(why) => Problem::new(400, "malformed_form", why),
+            Self::ClientUnproven(why) => Problem::new(401, "invalid_client", why),
+            Self::UnsupportedGrant => Problem::new(
+                400,
+                "unsupported_grant_type",
+                "grant_type is none of those in /.well-known/oauth-authorization-server",
+            ),
+            Self::WebhookUnsigned(name) => Problem::new(
+                401,
+                "webhook_unverified",
+                format!("a webhook must have one header {name} that can be read"),
+            ),
+            other => other.into_problem(),
+        }
+    }
 }
 
 /// The problem that a bare status stands for: where axum or hyper refused without our help.

@@ -136,6 +136,9 @@ async fn a_program_that_knows_the_shops_address_finds_the_rest_and_acts_within_i
     Ok(())
 }
 
+/// Who asks with what, and what they are told.
+type Case<'a> = (&'a Registered, &'a [(&'a str, &'a str)], u16, &'a str);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_is_what_oauth_clients_read() -> Result<()> {
     let shop = Shop::start(&["--seed", "none"]).await?;
@@ -145,7 +148,7 @@ async fn a_refusal_is_what_oauth_clients_read() -> Result<()> {
         secret: "szs_x".to_owned(),
     };
     let wide = ("scope", "catalog:write");
-    let cases: [(&Registered, &[(&str, &str)], u16, &str); 5] = [
+    let cases: [Case; 5] = [
         (&stranger, &[FOR_ITSELF], 401, "invalid_client"),
         (&client, &[], 400, "invalid_request"),
         (&client, &[FOR_ITSELF, FOR_ITSELF], 400, "invalid_request"),

@@ -16,10 +16,14 @@ assert method in found["token_endpoint_auth_methods_supported"], found
 
 
 def session():
+    methods = {
+        "token_endpoint_auth_method": method,
+        "revocation_endpoint_auth_method": method,
+    }
     if method != "private_key_jwt":
-        return OAuth2Session(client_id, credential, token_endpoint_auth_method=method)
+        return OAuth2Session(client_id, credential, **methods)
     key = ECKey.import_key(json.loads(credential))
-    one = OAuth2Session(client_id, key, token_endpoint_auth_method=method)
+    one = OAuth2Session(client_id, key, **methods)
     # Its proofs are good for an hour unless somebody says otherwise; the shop takes five minutes.
     claims = {"exp": int(time.time()) + 60}
     one.register_client_auth_method(

@@ -74,6 +74,9 @@ pub fn arrival_of(subject: &str) -> Option<String> {
 /// The first word of the subjects at which requests of partners arrive.
 pub const ARRIVALS: &str = "partner";
 
+/// The `typ` of what a partner's connection is called: signed as access tokens are, and good for nothing else.
+pub const CONNECTION_TYPE: &str = "partner+jwt";
+
 /// Registers a partner, and gives it a secret that is shown once. Its scopes of
 /// staff are at most those of whoever registers it.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]

@@ -84,6 +84,7 @@ pub(crate) async fn metadata(
 /// What every form of a client may have, if it does not sign in by Basic authentication.
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "only its schema is used")]
+#[expect(clippy::struct_field_names, reason = "the names are those of the RFCs")]
 struct ClientFields {
     client_id: Option<String>,
     client_secret: Option<String>,

@@ -45,7 +45,7 @@ pub enum PartnerAction {
         #[arg(long, value_name = "SECONDS")]
         overlap: Option<u32>,
     },
-    /// Print what NATS' configuration has to know of auth.door_secret, for partners to be let in
+    /// Print what NATS has to be told, so that it lets in whom the auth worker lets in
     Door,
     /// End one: its connections are cut within a second
     Revoke {

@@ -1,13 +1,15 @@
 //! Partners on NATS: who is let in, by an access token or by id and secret, and whose connections are cut.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures::{FutureExt as _, future::BoxFuture};
-use shopzen_chassis::{Admission, Connection, Door, Failure, Knock, clock};
+use shopzen_chassis::{Admission, Connection, Door, Failure, Knock, Secret, clock};
+use shopzen_contracts::auth::partners::CONNECTION_TYPE;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::{
+    Signing, keys,
     partners::PARTNERS,
     proof::{self, Proven},
     store::{
@@ -15,11 +17,11 @@ use crate::{
         clients::ShownSecret,
         connections::{self, NewConnection},
     },
-    token,
+    token::{self, Subject},
 };
 
-/// How often one partner may come in within the time that a connection lasts.
-const CONNECTIONS_MAX: i64 = 1_000;
+/// How often one partner may come in within the time that a connection lasts: a tenth of what all may have at once.
+const CONNECTIONS_MAX: i64 = 100;
 /// Connections that are cut at once.
 const CUT_MAX: i64 = 1_000;
 
@@ -29,6 +31,7 @@ pub(crate) struct PartnersDoor {
     pub(crate) issuer: String,
     /// A connection by a secret lasts as long as a token would; clients connect again by themselves.
     pub(crate) lasts: Duration,
+    pub(crate) signing: Arc<Signing>,
 }
 
 /// Somebody who may come in.
@@ -68,10 +71,11 @@ impl Door for PartnersDoor {
                 tracing::warn!(client_id = %proven.id, "a partner connects too often");
                 return Ok(None);
             }
+            let name = self.name(&mut db, &proven, lasts).await?;
             tracing::info!(client_id = %proven.id, "let a partner in");
             Ok(Some(Admission {
                 client_id: proven.id,
-                credential: proven.credential,
+                name: Secret::new(name),
                 scopes: proven.scopes,
                 until: clock::now() + lasts,
             }))
@@ -101,11 +105,30 @@ impl Door for PartnersDoor {
 }
 
 impl PartnersDoor {
+    /// What the connection is called, which every worker can verify.
+    async fn name(
+        &self,
+        db: &mut PgConnection,
+        proven: &Proven,
+        lasts: Duration,
+    ) -> Result<String, Failure> {
+        let signer = keys::signer(db, &self.signing).await?;
+        let subject = Subject {
+            id: proven.id,
+            client_id: &proven.id.to_string(),
+            sid: Some(proven.credential),
+            scope: proven.scopes.join(" "),
+        };
+        let (jti, now) = (clock::new_id(), clock::now());
+        let claims = token::claims(&self.issuer, subject, jti, now, lasts);
+        signer.sign_as(CONNECTION_TYPE, &claims)
+    }
+
     async fn by_token(&self, db: &mut PgConnection, token: &str) -> Result<Option<Known>, Failure> {
         let Some(kid) = token::key_id(token) else {
             return Ok(None);
         };
-        let key = store::clients::find_public_key(db, &kid).await?;
+        let key = store::revocations::find_public_key(db, &kid).await?;
         let Some(claims) = key.and_then(|key| token::read(token, &key, &self.issuer)) else {
             return Ok(None);
         };
@@ -113,7 +136,7 @@ impl PartnersDoor {
         let withdrawn: Vec<Uuid> = withdrawn.into_iter().flatten().collect();
         // Its own, not one that somebody let it act with.
         let is_own = claims.client_id == claims.sub.to_string();
-        if !is_own || store::clients::is_any_revoked(db, &withdrawn).await? {
+        if !is_own || store::revocations::is_any_revoked(db, &withdrawn).await? {
             return Ok(None);
         }
         let credential = claims.sid.unwrap_or(claims.jti);

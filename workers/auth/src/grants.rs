@@ -35,7 +35,7 @@ pub(crate) async fn issue(
     auth: &Auth,
     subject: Subject<'_>,
 ) -> Result<IssuedToken, Failure> {
-    let signer = keys::signer(cx.db(), auth).await?;
+    let signer = keys::signer(cx.db(), &auth.signing).await?;
     let lifetime = auth.token_lifetime;
     let claims = token::claims(&auth.issuer, subject, cx.new_id(), cx.now(), lifetime);
     let access_token = signer.sign(&claims)?;
@@ -160,7 +160,7 @@ async fn revoke(
         return Ok(Err(problem));
     }
     let half = i64::from(REVOCATIONS_MAX / 2);
-    if store::clients::count_revocations(cx.db(), half).await? >= half {
+    if store::revocations::count_revocations(cx.db(), half).await? >= half {
         let problem = Problem::new(
             503,
             "temporarily_unavailable",
@@ -168,7 +168,7 @@ async fn revoke(
         );
         return Ok(Err(problem));
     }
-    store::clients::insert_revocation(cx.db(), claims.jti).await?;
+    store::revocations::insert_revocation(cx.db(), claims.jti).await?;
     tracing::info!(jti = %claims.jti, client_id = claims.client_id, "a token was given back");
     Ok(Ok(TokenRevoked {}))
 }
@@ -203,7 +203,7 @@ async fn introspect(
         .into_iter()
         .flatten()
         .collect();
-    if !is_of(&claims, client) || store::clients::is_any_revoked(cx.db(), &ids).await? {
+    if !is_of(&claims, client) || store::revocations::is_any_revoked(cx.db(), &ids).await? {
         return Ok(nothing);
     }
     Ok(Introspection {
@@ -226,7 +226,7 @@ async fn read(cx: &mut Cx, auth: &Auth, token: &str) -> Result<Option<Claims>, F
     let Some(kid) = token::key_id(token) else {
         return Ok(None);
     };
-    let key = store::clients::find_public_key(cx.db(), &kid).await?;
+    let key = store::revocations::find_public_key(cx.db(), &kid).await?;
     Ok(key.and_then(|key| token::read(token, &key, &auth.issuer)))
 }
 

@@ -12,7 +12,7 @@ use shopzen_contracts::auth::{RotateSigningKeys, SigningKeys};
 use sqlx::PgConnection;
 
 use crate::{
-    Auth, store,
+    Auth, Signing, store,
     token::{self, Signer},
 };
 
@@ -35,7 +35,7 @@ pub(crate) async fn at_start(cx: &mut Cx, auth: &Auth) -> Result<bool, Failure> 
     if store::find_signing_key(cx.db()).await?.is_none() {
         make(cx, auth, Duration::ZERO).await?;
     }
-    signer(cx.db(), auth).await?;
+    signer(cx.db(), &auth.signing).await?;
     Ok(false)
 }
 
@@ -46,7 +46,7 @@ pub(crate) async fn look_after(cx: &mut Cx, auth: &Auth) -> Result<bool, Failure
     store::retire_keys(cx.db(), believed_for).await?;
     store::retire_unsealed_keys(cx.db(), believed_for).await?;
     store::forget_keys(cx.db()).await?;
-    store::clients::forget_revocations(cx.db(), believed_for).await?;
+    store::revocations::forget_revocations(cx.db(), believed_for).await?;
     store::clients::forget_credentials(cx.db()).await?;
     store::connections::forget_ended_connections(cx.db()).await?;
     if let Some(period) = auth.key_rotation
@@ -81,14 +81,20 @@ pub(crate) async fn rotate(
 }
 
 /// What signs now.
-pub(crate) async fn signer(db: &mut PgConnection, auth: &Auth) -> Result<Arc<Signer>, Failure> {
+pub(crate) async fn signer(
+    db: &mut PgConnection,
+    signing: &Signing,
+) -> Result<Arc<Signer>, Failure> {
     let key = store::find_signing_key(db).await?;
     let key = key.ok_or_else(|| token::unusable("there is none"))?;
-    let mut known = auth.signer.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut known = signing
+        .signer
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     if let Some(signer) = known.as_ref().filter(|signer| signer.kid == key.kid) {
         return Ok(Arc::clone(signer));
     }
-    let private_key = auth.seal()?.open(&key.kid, &key.sealed).ok_or_else(|| {
+    let private_key = signing.seal()?.open(&key.kid, &key.sealed).ok_or_else(|| {
         token::unusable(
             "auth.key_encryption_key is not what it was sealed with. Set that one; or, where it is lost, delete all \
              rows of signing_keys in this worker's database, after which everybody has to sign in again",
@@ -101,7 +107,7 @@ pub(crate) async fn signer(db: &mut PgConnection, auth: &Auth) -> Result<Arc<Sig
 
 async fn make(cx: &mut Cx, auth: &Auth, signs_after: Duration) -> Result<(), Failure> {
     let key = token::new_key()?;
-    let sealed = auth.seal()?.close(&key.kid, &key.private_key)?;
+    let sealed = auth.signing.seal()?.close(&key.kid, &key.private_key)?;
     store::insert_key(cx.db(), &key, &sealed, signs_after).await?;
     tracing::info!(
         kid = key.kid,

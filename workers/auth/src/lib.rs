@@ -18,6 +18,7 @@ mod partners;
 mod passwords;
 mod proof;
 mod queries;
+mod registration;
 mod roles;
 mod seal;
 mod secrets;
@@ -78,17 +79,23 @@ pub(crate) struct Auth {
     token_lifetime: Duration,
     /// None where keys are rotated by command only.
     key_rotation: Option<Duration>,
-    /// None where there is no secret to seal with.
-    seal: Option<Seal>,
-    /// What signed last, so that it need not be opened each time.
-    signer: Mutex<Option<Arc<Signer>>>,
+    signing: Arc<Signing>,
     passwords: Passwords,
     links: Links,
     /// Where tasks say which letters the notify worker has.
     letters_taken: Queue<Taken>,
 }
 
-impl Auth {
+/// What the keys in the database are opened with.
+#[derive(Debug)]
+pub(crate) struct Signing {
+    /// None where there is no secret to seal with.
+    seal: Option<Seal>,
+    /// What signed last, so that it need not be opened each time.
+    signer: Mutex<Option<Arc<Signer>>>,
+}
+
+impl Signing {
     fn seal(&self) -> Result<&Seal, Failure> {
         self.seal.as_ref().ok_or_else(|| {
             Failure::Inconsistent(
@@ -107,8 +114,10 @@ pub fn worker(config: Config) -> Worker {
         issuer: config.issuer.trim_end_matches('/').to_owned(),
         token_lifetime: Duration::from_secs(config.token_lifetime_s.into()),
         key_rotation: config.key_rotation(),
-        seal: Seal::new(&config.key_encryption_key),
-        signer: Mutex::default(),
+        signing: Arc::new(Signing {
+            seal: Seal::new(&config.key_encryption_key),
+            signer: Mutex::default(),
+        }),
         passwords: Passwords::new(),
         links: Links::new(&config.key_encryption_key),
         letters_taken,
@@ -116,6 +125,7 @@ pub fn worker(config: Config) -> Worker {
     let door = door::PartnersDoor {
         issuer: auth.issuer.clone(),
         lasts: auth.token_lifetime,
+        signing: Arc::clone(&auth.signing),
     };
     let door_keys = DoorKeys::new(&config.door_secret);
     Worker::builder(

@@ -35,7 +35,7 @@ pub(crate) async fn trust(
     Ok(Trust {
         issuer: auth.issuer.clone(),
         keys: store::find_public_keys(&mut db).await?,
-        revoked: store::clients::find_revocations(&mut db, limit).await?,
+        revoked: store::revocations::find_revocations(&mut db, limit).await?,
     })
 }
 

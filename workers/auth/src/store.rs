@@ -5,6 +5,7 @@ pub(crate) mod authorization;
 pub(crate) mod clients;
 pub(crate) mod connections;
 pub(crate) mod letters;
+pub(crate) mod revocations;
 pub(crate) mod roles;
 pub(crate) mod sessions;
 

@@ -178,8 +178,13 @@ impl Signer {
 
     /// The token.
     pub(crate) fn sign(&self, claims: &Claims) -> Result<String, Failure> {
+        self.sign_as(TOKEN_TYPE, claims)
+    }
+
+    /// A token that is no access token.
+    pub(crate) fn sign_as(&self, kind: &str, claims: &Claims) -> Result<String, Failure> {
         let mut header = Header::new(Algorithm::ES256);
-        header.typ = Some(TOKEN_TYPE.to_owned());
+        header.typ = Some(kind.to_owned());
         header.kid = Some(self.kid.clone());
         jsonwebtoken::encode(&header, claims, &self.key)
             .map_err(|error| unusable(&error.to_string()))

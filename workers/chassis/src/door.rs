@@ -22,10 +22,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{
-    Failure, Secret, clock, failure, inbox_prefix,
-    partner::{self, Partner},
-};
+use crate::{Failure, Secret, clock, failure, inbox_prefix, partner};
 
 /// Where the server asks.
 const ASKED: &str = "$SYS.REQ.USER.AUTH";
@@ -134,8 +131,8 @@ pub struct Connection {
 #[derive(Clone, Debug)]
 pub struct Admission {
     pub client_id: Uuid,
-    /// What they signed in with.
-    pub credential: Uuid,
+    /// What the connection is called: what workers believe of it, signed.
+    pub name: Secret,
     pub scopes: Vec<String>,
     pub until: Timestamp,
 }
@@ -307,17 +304,12 @@ impl Keeper {
 
 /// What a partner may do on its connection, and for how long.
 fn user_claims(admission: &Admission, user_nkey: &str) -> Value {
-    let partner = Partner {
-        id: admission.client_id,
-        credential: admission.credential,
-        scope: admission.scopes.join(" "),
-    };
     let scopes = admission.scopes.iter().map(String::as_str);
     let inbox = inbox_prefix(&admission.client_id.to_string());
     json!({
         "sub": user_nkey,
         "aud": partner::ACCOUNT,
-        "name": partner.name(),
+        "name": admission.name.expose(),
         "exp": admission.until.as_second(),
         "nats": {
             "type": "user",
@@ -403,7 +395,7 @@ mod tests {
     fn a_partner_may_send_what_its_scopes_allow_and_hear_its_own_answers() {
         let admission = Admission {
             client_id: Uuid::nil(),
-            credential: Uuid::max(),
+            name: Secret::new("name"),
             scopes: vec!["stock:write".to_owned()],
             until: Timestamp::from_second(1_000).unwrap(),
         };

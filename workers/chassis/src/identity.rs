@@ -12,7 +12,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation, jwk::Jwk};
 use sha2::{Digest, Sha256};
 use shopzen_contracts::{
     Problem, Query,
-    auth::{AUDIENCE, Claims, GetTrust, Trust},
+    auth::{AUDIENCE, Claims, GetTrust, Trust, partners::CONNECTION_TYPE},
 };
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,7 @@ use uuid::Uuid;
 use crate::{
     clock,
     handle::Caller,
-    partner::{Pace, Partner},
+    partner::{self, Pace},
 };
 
 /// Tokens are a few hundred bytes; this leaves room and stops nonsense before it is hashed.
@@ -122,17 +122,28 @@ impl Verifier {
         let Some(token) = token else {
             return Ok(Caller::Anonymous);
         };
+        self.read(token, "at+jwt").await.map(Caller::Verified)
+    }
+
+    /// What a token says that auth has signed and nobody has withdrawn.
+    async fn read(&self, token: &str, kind: &str) -> Result<Claims, Problem> {
         let bad = || Problem::unauthenticated("the access token is not valid; get a new one");
         if token.len() > TOKEN_BYTES_MAX {
             return Err(bad());
         }
-        let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+        // A token of one kind is none of another, remembered or not.
+        let digest = Sha256::new()
+            .chain_update(kind)
+            .chain_update([0])
+            .chain_update(token)
+            .finalize()
+            .into();
         if let Some(claims) = self.remembered(&digest) {
-            return Ok(Caller::Verified(claims));
+            return Ok(claims);
         }
         let head = jsonwebtoken::decode_header(token).map_err(|_| bad())?;
         // The algorithm is the key's, never the header's choice (RFC 8725, 3.1).
-        if head.alg != Algorithm::ES256 || head.typ.as_deref() != Some("at+jwt") {
+        if head.alg != Algorithm::ES256 || head.typ.as_deref() != Some(kind) {
             return Err(bad());
         }
         let key_id = head.kid.ok_or_else(bad)?;
@@ -143,23 +154,15 @@ impl Verifier {
         }
         let claims = trusted.read(token, &key_id).ok_or_else(bad)?;
         self.remember(digest, key_id, &claims);
-        Ok(Caller::Verified(claims))
+        Ok(claims)
     }
 
-    /// Who asks, where the server says it: a partner, as long as it is not withdrawn, and does not ask too much.
+    /// Who asks, where the server says over which connection: a partner that does not ask too much.
     pub(crate) async fn vouched_for(&self, headers: &HeaderMap) -> Result<Caller, Problem> {
-        let unknown = || Problem::unauthenticated("NATS does not say who asks");
-        let partner = Partner::of(headers).ok_or_else(unknown)?;
-        self.pace.check(partner.id)?;
-        if self.trusted().issuer.is_empty() {
-            self.fetch().await?;
-        }
-        let trusted = self.trusted();
-        let now = u64::try_from(clock::now().as_second()).unwrap_or(0);
-        let claims = partner.into_claims(&trusted.issuer, clock::new_id(), now);
-        if claims.is_one_of(&trusted.revoked) {
-            return Err(Problem::unauthenticated("this partner was revoked"));
-        }
+        let unknown = || Problem::unauthenticated("it cannot be told who asks");
+        let name = partner::connection_of(headers).ok_or_else(unknown)?;
+        let claims = self.read(&name, CONNECTION_TYPE).await?;
+        self.pace.check(claims.sub)?;
         Ok(Caller::Verified(claims))
     }
 

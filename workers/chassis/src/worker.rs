@@ -1,6 +1,11 @@
 //! A worker: how it is started and stopped.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use futures::future::BoxFuture;
 use shopzen_contracts::{Service, auth::partners};
@@ -218,6 +223,9 @@ impl Worker {
                 "some work was left for the next start"
             );
         }
+        if let Some(partners) = announced.to_partners.get() {
+            let _ = timeout(DRAIN_TIMEOUT, partners.client.flush()).await;
+        }
         drop(announced);
         // Every relay is gone now, so the recorder comes to its end.
         let _ = timeout(DRAIN_TIMEOUT, recorder).await;
@@ -235,13 +243,13 @@ impl Worker {
         engine: &Arc<Engine>,
         bus: &Bus,
         shutdown: &CancellationToken,
-    ) -> Result<async_nats::service::Service, StartError> {
+    ) -> Result<Announced, StartError> {
         let service = open_service(bus, self.service.name()).await?;
         let verifier = Arc::new(Verifier::new(bus.client.clone()));
         engine
             .tasks
             .spawn(Arc::clone(&verifier).keep_fresh(shutdown.clone()));
-        self.announce_to_partners(engine, bus, &verifier, shutdown);
+        let to_partners = self.announce_to_partners(engine, bus, &verifier, shutdown);
         for endpoint in std::mem::take(&mut self.endpoints) {
             let subject = endpoint.subject();
             let requests = add_endpoint(&service, verb_of(subject), subject).await?;
@@ -257,7 +265,10 @@ impl Worker {
             let serving = builtin::serve(builtin, engine_, verifier, requests, shutdown.clone());
             engine.tasks.spawn(serving);
         }
-        Ok(service)
+        Ok(Announced {
+            to_partners,
+            _service: service,
+        })
     }
 
     /// Answers partners too, on a connection of its own: a client that cannot read a message's headers hangs up, and
@@ -268,15 +279,17 @@ impl Worker {
         bus: &Bus,
         verifier: &Arc<Verifier>,
         shutdown: &CancellationToken,
-    ) {
+    ) -> Arc<OnceLock<Bus>> {
+        let connected = Arc::new(OnceLock::new());
         let arrivals = self.endpoints.iter().filter_map(|endpoint| {
             let arrival = partners::arrival_of(endpoint.subject())?;
             Some((Arc::clone(endpoint), arrival))
         });
         let arrivals: Vec<_> = arrivals.collect();
         if arrivals.is_empty() {
-            return;
+            return connected;
         }
+        let connection = Arc::clone(&connected);
         let (engine, verifier) = (Arc::clone(engine), Arc::clone(verifier));
         let (bus, shutdown) = (bus.clone(), shutdown.clone());
         let tasks = engine.tasks.clone();
@@ -294,7 +307,10 @@ impl Worker {
                 let tasks = engine.tasks.clone();
                 tasks.spawn(endpoint.serve(engine_, verifier, requests, shutdown.clone()));
             }
+            // Kept until the last answer is on its way.
+            let _ = connection.set(bus);
         });
+        connected
     }
 
     fn follow(&self, engine: &Arc<Engine>, bus: &Bus, shutdown: &CancellationToken) {
@@ -323,6 +339,13 @@ impl Worker {
             .tasks
             .spawn(progress::keep(progress, bus.clone(), shutdown.clone()));
     }
+}
+
+/// What a worker answers, for as long as this is kept.
+struct Announced {
+    _service: async_nats::service::Service,
+    /// The connection on which partners are answered, once there is one.
+    to_partners: Arc<OnceLock<Bus>>,
 }
 
 impl fmt::Debug for Worker {

@@ -180,7 +180,9 @@ async fn identity(
         email: asked("email").then(|| account.email.clone()),
         email_verified: asked("email").then_some(true),
     };
-    keys::signer(cx.db(), auth).await?.sign_identity(&claims)
+    keys::signer(cx.db(), &auth.signing)
+        .await?
+        .sign_identity(&claims)
 }
 
 /// Goes on with a session, by the newest of its refresh tokens.
@@ -247,7 +249,7 @@ async fn successor(
     let of = format!("{SUCCESSOR} {} {}", refresh.session_id, refresh.generation);
     if refresh.is_newest && !refresh.is_used {
         let next = next_refresh(cx, refresh.session_id, refresh.generation + 1).await?;
-        let sealed = auth.seal()?.close(&of, next.expose().as_bytes())?;
+        let sealed = auth.signing.seal()?.close(&of, next.expose().as_bytes())?;
         store::authorization::save_refreshed(cx.db(), hash, &sealed).await?;
         return Ok(Some(next));
     }
@@ -255,7 +257,7 @@ async fn successor(
         return Ok(None);
     }
     let sealed = refresh.successor.as_deref().unwrap_or_default();
-    let opened = auth.seal()?.open(&of, sealed);
+    let opened = auth.signing.seal()?.open(&of, sealed);
     let text = opened.and_then(|bytes| String::from_utf8(bytes).ok());
     Ok(text.map(Confidential::new))
 }

@@ -277,6 +277,12 @@ pub(crate) async fn revoke_client(db: &mut PgConnection, id: Uuid) -> Result<(),
     Ok(())
 }
 
+/// The secret, where it is good, and its client, where that is in use.
+type ProvenRow = (Option<Uuid>, Uuid, Option<Vec<String>>, Option<Vec<String>>);
+
+/// A key, and what its client may do.
+type KeyRow = (Uuid, String, serde_json::Value, Vec<String>, Vec<String>);
+
 /// Whose secrets these are: for each the client, or nothing.
 pub(crate) async fn find_proven(
     db: &mut PgConnection,
@@ -284,9 +290,8 @@ pub(crate) async fn find_proven(
 ) -> Result<Vec<Option<Proven>>, Failure> {
     let ids: Vec<Uuid> = shown.iter().map(|secret| secret.client_id).collect();
     let hashes: Vec<&[u8]> = shown.iter().map(|secret| &secret.hash[..]).collect();
-    type Row = (Option<Uuid>, Uuid, Option<Vec<String>>, Option<Vec<String>>);
     // Not when the transaction began: a secret may have been withdrawn since.
-    let rows: Vec<Row> = sqlx::query_as(
+    let rows: Vec<ProvenRow> = sqlx::query_as(
         "
         SELECT secret.id, asked.client_id, client.grants, client.scopes
         FROM UNNEST($1::uuid[], $2::bytea[]) WITH ORDINALITY AS asked (client_id, hash, place)
@@ -301,7 +306,7 @@ pub(crate) async fn find_proven(
     .bind(hashes)
     .fetch_all(db)
     .await?;
-    let proven = |(credential, id, grants, scopes): Row| {
+    let proven = |(credential, id, grants, scopes): ProvenRow| {
         Some(Proven {
             id,
             credential: credential?,
@@ -336,7 +341,7 @@ pub(crate) async fn find_client_keys(
     db: &mut PgConnection,
     client_id: Uuid,
 ) -> Result<Vec<(Proven, ClientKey)>, Failure> {
-    let rows: Vec<(Uuid, String, serde_json::Value, Vec<String>, Vec<String>)> = sqlx::query_as(
+    let rows: Vec<KeyRow> = sqlx::query_as(
         "
         SELECT key.id, key.kid, key.jwk, client.grants, client.scopes
         FROM client_keys AS key JOIN clients AS client ON client.id = key.client_id
@@ -346,7 +351,7 @@ pub(crate) async fn find_client_keys(
     .bind(client_id)
     .fetch_all(db)
     .await?;
-    let key = |(id, kid, jwk, grants, scopes)| {
+    let key = |(id, kid, jwk, grants, scopes): KeyRow| {
         let proven = Proven {
             id: client_id,
             credential: id,
@@ -380,65 +385,6 @@ pub(crate) async fn insert_assertion(
     Ok(inserted.rows_affected() == 1)
 }
 
-/// Tokens that are, come from or are about any of these count for nothing.
-pub(crate) async fn insert_revocation(db: &mut PgConnection, id: Uuid) -> Result<(), Failure> {
-    sqlx::query(
-        "
-        INSERT INTO revocations (id) VALUES ($1)
-        ON CONFLICT ON CONSTRAINT revocations_pkey DO UPDATE SET revoked_at = excluded.revoked_at
-        ",
-    )
-    .bind(id)
-    .execute(db)
-    .await?;
-    Ok(())
-}
-
-/// How many there are, as far as `limit`.
-pub(crate) async fn count_revocations(db: &mut PgConnection, limit: i64) -> Result<i64, Failure> {
-    Ok(
-        sqlx::query_scalar("SELECT count(*) FROM (SELECT FROM revocations LIMIT $1) AS first")
-            .bind(limit)
-            .fetch_one(db)
-            .await?,
-    )
-}
-
-/// What was withdrawn, newest first.
-pub(crate) async fn find_revocations(
-    db: &mut PgConnection,
-    limit: i64,
-) -> Result<Vec<Uuid>, Failure> {
-    Ok(
-        sqlx::query_scalar("SELECT id FROM revocations ORDER BY revoked_at DESC, id LIMIT $1")
-            .bind(limit)
-            .fetch_all(db)
-            .await?,
-    )
-}
-
-/// Whether any of these was withdrawn.
-pub(crate) async fn is_any_revoked(db: &mut PgConnection, ids: &[Uuid]) -> Result<bool, Failure> {
-    Ok(
-        sqlx::query_scalar("SELECT EXISTS (SELECT FROM revocations WHERE id = ANY($1))")
-            .bind(ids)
-            .fetch_one(db)
-            .await?,
-    )
-}
-
-/// What nobody could believe any more, had it not been withdrawn.
-pub(crate) async fn forget_revocations(
-    db: &mut PgConnection,
-    believed_for: Duration,
-) -> Result<(), Failure> {
-    sqlx::query("DELETE FROM revocations WHERE revoked_at <= now() - make_interval(secs => $1)")
-        .bind(believed_for.as_secs_f64())
-        .execute(db)
-        .await?;
-    Ok(())
-}
-
 /// Proofs that would not count any more, and secrets.
 pub(crate) async fn forget_credentials(db: &mut PgConnection) -> Result<(), Failure> {
     sqlx::query("DELETE FROM client_assertions WHERE expires_at <= now()")
@@ -448,20 +394,4 @@ pub(crate) async fn forget_credentials(db: &mut PgConnection) -> Result<(), Fail
         .execute(db)
         .await?;
     Ok(())
-}
-
-/// The public half of a key that tokens are believed by.
-pub(crate) async fn find_public_key(
-    db: &mut PgConnection,
-    kid: &str,
-) -> Result<Option<serde_json::Value>, Failure> {
-    Ok(sqlx::query_scalar(
-        "
-        SELECT public_jwk FROM signing_keys
-        WHERE kid = $1 AND (believed_until IS NULL OR believed_until > now())
-        ",
-    )
-    .bind(kid)
-    .fetch_optional(db)
-    .await?)
 }

@@ -6,6 +6,8 @@ mod clients;
 mod fixtures;
 mod issuing;
 mod keys;
+mod registered;
 mod roles;
 mod sessions;
+mod tokens;
 mod verifying;

@@ -15,7 +15,7 @@ pub(crate) enum Requests {
 /// One of them, which is to be answered.
 pub(crate) enum Incoming {
     OfShop(service::Request),
-    OfPartner(Box<Message>, Client),
+    OfPartner(Message, Client),
 }
 
 impl Requests {
@@ -24,7 +24,7 @@ impl Requests {
             Self::OfShop(requests) => requests.next().await.map(Incoming::OfShop),
             Self::OfPartners(requests, client) => {
                 let message = requests.next().await?;
-                Some(Incoming::OfPartner(Box::new(message), client.clone()))
+                Some(Incoming::OfPartner(message, client.clone()))
             }
         }
     }
