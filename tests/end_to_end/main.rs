@@ -3,6 +3,7 @@
 mod activity;
 mod audit;
 mod audit_report;
+mod bench;
 mod checkout;
 mod crashes;
 mod crowds;
@@ -13,6 +14,7 @@ mod import;
 mod keys;
 mod live;
 mod rights;
+mod secrets;
 mod staff;
 mod traces;
 mod webhooks;
