@@ -198,11 +198,6 @@ impl Refusal {
                 "cross_site_form",
                 "this form does not come from a page of this shop, or you signed in anew meanwhile; open the page again",
             ),
-            Self::NotForm => plain(
-                415,
-                "unsupported_media_type",
-                "the body must be application/x-www-form-urlencoded",
-            ),
             Self::TooManyStreams => {
                 plain(429, "too_many_streams", "too many event streams are open from this address")
             }

@@ -249,7 +249,7 @@ pub enum KeysAction {
 
 #[derive(Clone, Debug, Args)]
 pub struct ActivityArgs {
-    /// Of one account, or of the operator: account:<id>, operator:<user>
+    /// Of one account, or of the operator: `account:ID` or `operator:USER`
     #[arg(long)]
     pub actor: Option<String>,
     /// To one thing: "product lamp"

@@ -20,7 +20,7 @@ const CANCELLED: &str = "shop.evt.orders.v1.cancelled";
 const WHY: &str = "the sender was updated too early";
 
 /// Sends an event as a worker whose program is broken would.
-async fn send(shop: &Shop, worker: &str, subject: &str, body: &str) -> Result<()> {
+pub(crate) async fn send(shop: &Shop, worker: &str, subject: &str, body: &str) -> Result<()> {
     let password = fs::read_to_string(shop.data_dir().join(format!("secrets/nats-{worker}")))?;
     let url = shop.state["nats"]["url"]
         .as_str()

@@ -9,6 +9,7 @@ mod checkout;
 pub mod connection;
 #[cfg(test)]
 mod fake_shop;
+mod identity;
 mod load;
 pub mod processes;
 pub mod report;
@@ -40,6 +41,7 @@ pub struct BenchArgs {
 enum What {
     Checkout(checkout::CheckoutArgs),
     Browse(browse::BrowseArgs),
+    Identity(identity::IdentityArgs),
 }
 
 /// Where the shop is, and where the figures go.
@@ -67,6 +69,11 @@ pub async fn run(args: BenchArgs, options: &Options, terminal: &Terminal) -> Res
             let report = browse::run(&args, &place.target, terminal).await?;
             place.put(&report, || report.text(), terminal)?;
             report.verdict()
+        }
+        What::Identity(args) => {
+            let place = Place::open(&args.target, options)?;
+            let report = identity::run(&args, &place.target, options, terminal).await?;
+            place.put(&report, || report.text(), terminal)
         }
     }
 }

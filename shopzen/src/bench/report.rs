@@ -33,11 +33,7 @@ impl Figures {
         Self {
             count: times.len(),
             per_second: per_second(times.len(), elapsed),
-            latency_us: Latency {
-                p50: times.value_at_quantile(0.5),
-                p99: times.value_at_quantile(0.99),
-                max: times.max(),
-            },
+            latency_us: Latency::of(times),
         }
     }
 
@@ -51,6 +47,17 @@ impl Figures {
                 ms(us)
             }
         })
+    }
+}
+
+impl Latency {
+    /// Of times in microseconds.
+    pub fn of(times: &Histogram<u64>) -> Self {
+        Self {
+            p50: times.value_at_quantile(0.5),
+            p99: times.value_at_quantile(0.99),
+            max: times.max(),
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! One database and one database role for each worker.
 
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, postgres::PgConnectOptions,
+};
 
 use crate::exit::{Exit, Failure, OrFail as _};
 
@@ -16,7 +18,7 @@ pub struct Account {
 /// else may enter it. `admin_url` is a superuser's.
 pub async fn ensure(admin_url: &str, accounts: &[Account]) -> Result<(), Failure> {
     let next = "check the address and the rights of the administrator (postgres.admin_url)";
-    let mut admin = PgConnection::connect(admin_url).await.or_fail(
+    let mut admin = connect(admin_url).await.or_fail(
         Exit::Unavailable,
         "the database administrator cannot connect",
         next,
@@ -25,6 +27,12 @@ pub async fn ensure(admin_url: &str, accounts: &[Account]) -> Result<(), Failure
     // The work is done or has failed; how the connection ends changes nothing.
     let _ = admin.close().await;
     done.or_fail(Exit::Config, "the workers' databases cannot be made", next)
+}
+
+/// What is said here has passwords in it, so not even a slow statement is logged.
+async fn connect(admin_url: &str) -> Result<PgConnection, sqlx::Error> {
+    let options: PgConnectOptions = admin_url.parse()?;
+    options.disable_statement_logging().connect().await
 }
 
 async fn ensure_all(admin: &mut PgConnection, accounts: &[Account]) -> Result<(), sqlx::Error> {

@@ -47,7 +47,8 @@ fn filled(path: &str) -> Result<String> {
     let mut segments = Vec::new();
     for segment in path.split('/') {
         segments.push(match segment {
-            "{id}" | "{letter_id}" | "{account_id}" => nats::UNKNOWN,
+            "{id}" | "{letter_id}" | "{account_id}" | "{client_id}" | "{partner_id}"
+            | "{session_id}" => nats::UNKNOWN,
             "{slug}" | "{id_or_slug}" => "matrix-lamp",
             "{sku}" => "LAMP-BRASS",
             "{gateway}" => "sandbox",

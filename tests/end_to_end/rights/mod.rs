@@ -3,8 +3,8 @@
 
 mod foreign_orders;
 mod http;
-mod identities;
-mod nats;
+pub(crate) mod identities;
+pub(crate) mod nats;
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use identities::Identity;
 
 /// What the table says of one question, and what came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+pub(crate) enum Verdict {
     /// With 401 or 403, before anything was looked at.
     Refused(u16),
     /// Whatever the answer is: it is about the thing, not about who asks.

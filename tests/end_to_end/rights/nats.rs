@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use async_nats::{Client, ConnectOptions, Event, HeaderMap};
 use bytes::Bytes;
 use serde_json::{Value, json};
-use shopzen_chassis::{Builtin, By, clock};
+use shopzen_chassis::{Builtin, By};
 use shopzen_contracts::{
     Access, Command, Service,
     audit::GetReport,
@@ -185,7 +185,6 @@ impl Nats {
         token: Option<&str>,
     ) -> Result<async_nats::Message> {
         let mut headers = HeaderMap::new();
-        headers.insert(header::IDEMPOTENCY_KEY, clock::new_id().to_string());
         if let Some(token) = token {
             headers.insert(header::IDENTITY, token);
         }

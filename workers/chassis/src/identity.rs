@@ -146,6 +146,16 @@ impl Verifier {
         if head.alg != Algorithm::ES256 || head.typ.as_deref() != Some(kind) {
             return Err(bad());
         }
+        // A token that brings a key along, or says where to get one, or asks for rules that we do not know (RFC 8725,
+        // 3.10; RFC 7515, 4.1.11).
+        if head.jku.is_some()
+            || head.jwk.is_some()
+            || head.x5u.is_some()
+            || head.x5c.is_some()
+            || head.crit.is_some()
+        {
+            return Err(bad());
+        }
         let key_id = head.kid.ok_or_else(bad)?;
         let mut trusted = self.trusted();
         if !trusted.keys.contains_key(&key_id) {

@@ -1,6 +1,7 @@
 //! The auth worker on a real database and a real broker.
 
 mod accounts;
+mod attacks;
 mod authorization;
 mod clients;
 mod fixtures;
@@ -9,5 +10,6 @@ mod keys;
 mod registered;
 mod roles;
 mod sessions;
+mod signatures;
 mod tokens;
 mod verifying;

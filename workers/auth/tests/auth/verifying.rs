@@ -16,7 +16,10 @@ use shopzen_contracts::{
 use shopzen_test_servers::servers;
 use sqlx::{PgPool, migrate::Migrator};
 
-use crate::fixtures::{ISSUER, bus, config, eventually, harness};
+use crate::{
+    attacks,
+    fixtures::{ISSUER, bus, config, eventually, harness},
+};
 
 /// A worker that only staff may ask.
 async fn guarded(bus: &Bus) -> Harness {
@@ -44,7 +47,7 @@ async fn guarded(bus: &Bus) -> Harness {
 }
 
 /// The status a worker answers who shows this token: 200 where it believes it.
-async fn status(guarded: &Harness, token: &str) -> u16 {
+pub(crate) async fn status(guarded: &Harness, token: &str) -> u16 {
     let query = ListMovements {
         sku: Sku::parse("A").expect("it is a SKU"),
         limit: None,
@@ -65,16 +68,16 @@ fn encoded(json: &Value) -> String {
 }
 
 /// Everything that is needed to make tokens as auth does, and a little differently.
-struct Forge {
-    key: EncodingKey,
-    public_jwk: Value,
-    header: Header,
-    claims: Value,
+pub(crate) struct Forge {
+    pub(crate) key: EncodingKey,
+    pub(crate) public_jwk: Value,
+    pub(crate) header: Header,
+    pub(crate) claims: Value,
 }
 
 impl Forge {
     /// With a key that auth signed with once, and that somebody has kept. Those it has now are sealed.
-    async fn with_old_key(auth: &PgPool) -> Self {
+    pub(crate) async fn with_old_key(auth: &PgPool) -> Self {
         let pair = EcdsaKeyPair::generate_pkcs8(
             &ECDSA_P256_SHA256_FIXED_SIGNING,
             &aws_lc_rs::rand::SystemRandom::new(),
@@ -112,7 +115,7 @@ impl Forge {
     }
 
     /// A token with some claims changed.
-    fn with_claims(&self, changes: Value) -> String {
+    pub(crate) fn with_claims(&self, changes: Value) -> String {
         let mut claims = self.claims.clone();
         let Value::Object(changes) = changes else {
             panic!("changes are an object")
@@ -131,7 +134,7 @@ impl Forge {
     }
 
     /// A token with another header.
-    fn with_header(&self, change: impl FnOnce(&mut Header)) -> String {
+    pub(crate) fn with_header(&self, change: impl FnOnce(&mut Header)) -> String {
         let mut header = self.header.clone();
         change(&mut header);
         jsonwebtoken::encode(&header, &self.claims, &self.key).expect("it can be signed")
@@ -342,6 +345,9 @@ async fn a_worker_believes_what_auth_signed_and_nothing_else() {
     for (what, token) in forgeries.into_iter().flatten() {
         assert_eq!(status(&guarded, &token).await, 401, "{what}: {token}");
     }
+    attacks::fail(&guarded, &forge).await;
+    attacks::a_mirrored_signature_says_nothing_new(&guarded, &forge).await;
+    attacks::a_token_has_a_largest_size(&guarded, &forge).await;
     assert_eq!(
         status(&guarded, &forge.with_claims(json!({}))).await,
         200,
