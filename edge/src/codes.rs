@@ -139,6 +139,12 @@ pub(crate) const CODES: &[Code] = &[
     ),
     code(
         403,
+        "insufficient_scope",
+        "The token does not let its client know who somebody is.",
+        "Ask for the scope openid when you send them to the authorization endpoint.",
+    ),
+    code(
+        403,
         "password_wrong",
         "The password that came along is not the account's.",
         "Check it. After several failures the next attempt has to wait.",

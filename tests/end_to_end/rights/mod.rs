@@ -39,8 +39,12 @@ fn expected(identity: &Identity, access: Access) -> Verdict {
     use identities::Held::{Bad, Nothing, Scopes};
     let unauthenticated = Verdict::Refused(401);
     match (&identity.held, access) {
-        (Bad, _) | (Nothing, Access::Scope(_) | Access::SignedIn) => unauthenticated,
-        (Scopes(held), Access::Scope(scope) | Access::GuestOr(scope)) if !held.contains(&scope) => {
+        (Bad, _) | (Nothing, Access::Scope(_) | Access::Account(_) | Access::SignedIn) => {
+            unauthenticated
+        }
+        (Scopes(held), Access::Scope(scope) | Access::Account(scope) | Access::GuestOr(scope))
+            if !held.contains(&scope) =>
+        {
             Verdict::Refused(403)
         }
         _ => Verdict::Answered,
@@ -99,7 +103,7 @@ async fn everybody_may_what_the_table_says_and_nothing_else() -> Result<()> {
             refused += nats.try_as_others(question, identity).await?;
         }
         for route in &routes {
-            if let verdict @ Verdict::Refused(_) = expected(identity, route.access) {
+            if let verdict @ Verdict::Refused(_) = route.expected(identity) {
                 let found = route.ask(&shop, identity).await?;
                 ensure!(
                     found == verdict,
@@ -133,7 +137,7 @@ async fn everybody_may_what_the_table_says_and_nothing_else() -> Result<()> {
             }
         }
         for route in &routes {
-            if expected(identity, route.access) == Verdict::Answered {
+            if route.expected(identity) == Verdict::Answered {
                 let found = route.ask(&shop, identity).await?;
                 ensure!(
                     found == Verdict::Answered,

@@ -147,7 +147,8 @@ pub(crate) async fn userinfo(
         .map_or("", |claims| claims.scope.as_str());
     let has = |wanted: &str| scope.split(' ').any(|held| held == wanted);
     if !has("openid") {
-        return Err(Problem::forbidden("openid").into());
+        let why = "this needs a token with the scope openid";
+        return Err(Problem::new(403, "insufficient_scope", why).into());
     }
     let account = store::accounts::find_account(db, id).await?;
     let account = account.ok_or_else(|| Problem::not_found("account"))?;
