@@ -31,6 +31,12 @@ pub(crate) fn find(name: &str) -> Option<&'static Code> {
 pub(crate) const CODES: &[Code] = &[
     code(
         400,
+        "client_unknown",
+        "The program that sent you here is not registered in this shop.",
+        "Tell whoever runs it.",
+    ),
+    code(
+        400,
         "idempotency_key_invalid",
         "The Idempotency-Key cannot be used.",
         "Send one header of 1 to 255 printable ASCII characters.",
@@ -100,6 +106,12 @@ pub(crate) const CODES: &[Code] = &[
         "unauthorized_client",
         "This client was not registered for this way to get a token.",
         "Use another grant, or have staff register one for it.",
+    ),
+    code(
+        400,
+        "redirect_uri_unknown",
+        "The program wants you sent back to where it is not registered.",
+        "Tell whoever runs it: the address has to be one of its redirect_uris, to the letter.",
     ),
     code(
         400,

@@ -76,7 +76,13 @@ impl Runtime {
         let folder = Path::new(INSTALLED).join("node");
         fs::create_dir_all(&folder)?;
         // A script finds its modules beside it.
-        for file in ["package.json", "verify.mjs", "client.mjs", "partner.mjs"] {
+        for file in [
+            "package.json",
+            "verify.mjs",
+            "client.mjs",
+            "partner.mjs",
+            "sign_in.mjs",
+        ] {
             fs::copy(Path::new(SCRIPTS).join(file), folder.join(file))?;
         }
         let mut npm = Command::new("npm");
@@ -84,6 +90,13 @@ impl Runtime {
             .current_dir(&folder);
         run(&mut npm)?;
         Ok(Some(Self::Node(folder)))
+    }
+
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::Python(_) => "Python",
+            Self::Node(_) => "Node.js",
+        }
     }
 
     /// A script of `tests/foreign` by its name without what it ends in.

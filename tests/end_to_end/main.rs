@@ -15,6 +15,7 @@ mod import;
 mod keys;
 mod live;
 mod oauth;
+mod openid;
 mod partners;
 mod rights;
 mod secrets;
