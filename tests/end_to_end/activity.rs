@@ -59,6 +59,9 @@ async fn everything_staff_do_can_be_read_newest_first() -> Result<()> {
     );
     ensure!(roles["before"]["roles"] == json!(["shopper"]), "{roles:#}");
     ensure!(roles["after"]["roles"] == json!(["support"]), "{roles:#}");
+    let feeds = page(&shop, &staff, "?thing=products%20of%20a%20feed").await?;
+    let operator = feeds["items"][0]["actor"].as_str().unwrap_or_default();
+    ensure!(operator.len() > "operator:".len(), "{feeds:#}");
     ensure!(order["after"]["status"] == "cancelled", "{order:#}");
     ensure!(
         order["route"] == format!("POST /api/v1/orders/{id}/cancel"),

@@ -11,7 +11,8 @@ async fn what_verifying_costs_can_be_measured() -> Result<()> {
     for kind in ["without_token", "cached", "fresh"] {
         let p50 = report[kind]["p50"].as_u64().context("a latency")?;
         let max = report[kind]["max"].as_u64().context("a latency")?;
-        ensure!(p50 > 0 && p50 <= max, "{kind}: {report}");
+        // No request crosses HTTP and NATS faster than that.
+        ensure!(p50 > 100 && p50 <= max, "{kind}: {report}");
     }
     for kind in ["cached", "fresh"] {
         ensure!(report["added_us"][kind].is_i64(), "{kind}: {report}");

@@ -85,7 +85,7 @@ impl Shop {
             .await?;
         Ok(Asking {
             identity: Some(issued.access_token),
-            ..Asking::default()
+            ..as_operator()
         })
     }
 }
