@@ -80,7 +80,12 @@ fn body_of(path: &str, asks: &str) -> Result<Value> {
                 .split('/')
                 .filter_map(|segment| segment.strip_prefix('{'))
             {
-                fields.remove(segment.trim_end_matches('}'));
+                let name = segment.trim_end_matches('}');
+                fields.remove(name);
+                if name.ends_with("_id") {
+                    // Where there is more than one kind of thing, its id is just that in the message.
+                    fields.remove("id");
+                }
             }
             body
         }

@@ -137,7 +137,9 @@ async fn access(
         Some(narrowed) => narrowed.split_whitespace().collect(),
         None => agreed.iter().map(String::as_str).collect(),
     };
-    let scopes: Vec<&str> = wanted.into_iter().filter(may).collect();
+    let mut scopes: Vec<&str> = wanted.into_iter().filter(may).collect();
+    scopes.sort_unstable();
+    scopes.dedup();
     let subject = Subject {
         id: account.id,
         client_id: &client.id.to_string(),
