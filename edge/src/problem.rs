@@ -187,20 +187,14 @@ impl Refusal {
             Self::IfMatchStale => {
                 plain(412, "out_of_date", "it is not what If-Match says; read it again")
             }
-            Self::RateLimited(_) => {
-                plain(429, "rate_limited", "too many requests from this address; see Retry-After")
-            }
-            Self::TooManyAttempts(_) => {
-                plain(429, "too_many_attempts", "too many attempts from this address; see Retry-After")
+            Self::RateLimited(_) | Self::TooManyAttempts(_) | Self::TooManyStreams => {
+                self.into_limit_problem()
             }
             Self::CrossSite => plain(
                 403,
                 "cross_site_form",
                 "this form does not come from a page of this shop, or you signed in anew meanwhile; open the page again",
             ),
-            Self::TooManyStreams => {
-                plain(429, "too_many_streams", "too many event streams are open from this address")
-            }
             Self::WorkerAway => {
                 plain(503, "temporarily_unavailable", "nothing has happened; try again in a moment")
                     .with("retry_safe", true)
@@ -245,6 +239,28 @@ pub(crate) fn blocked(retry_after_s: u32) -> Refusal {
 }
 
 impl Refusal {
+    /// Of addresses that want too much.
+    fn into_limit_problem(self) -> Problem {
+        let detail = match self {
+            Self::TooManyAttempts(_) => {
+                return Problem::new(
+                    429,
+                    "too_many_attempts",
+                    "too many attempts from this address; see Retry-After",
+                );
+            }
+            Self::TooManyStreams => {
+                return Problem::new(
+                    429,
+                    "too_many_streams",
+                    "too many event streams are open from this address",
+                );
+            }
+            _ => "too many requests from this address; see Retry-After",
+        };
+        Problem::new(429, "rate_limited", detail)
+    }
+
     /// Of programs that show who they are in ways of their own: OAuth clients, and gateways.
     fn into_program_problem(self) -> Problem {
         match self {

@@ -199,8 +199,7 @@ pub struct Metadata {
     pub claims_supported: Vec<String>,
     /// RFC 9207.
     pub authorization_response_iss_parameter_supported: bool,
-    pub claims_parameter_supported: bool,
-    pub request_parameter_supported: bool,
+    /// Where it is left out it is true.
     pub request_uri_parameter_supported: bool,
     pub grant_types_supported: Vec<String>,
     pub token_endpoint_auth_methods_supported: Vec<String>,

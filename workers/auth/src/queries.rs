@@ -89,8 +89,6 @@ pub(crate) async fn metadata(
             "email_verified",
         ]),
         authorization_response_iss_parameter_supported: true,
-        claims_parameter_supported: false,
-        request_parameter_supported: false,
         request_uri_parameter_supported: false,
         grant_types_supported: owned(&GrantType::ALL.map(GrantType::as_str)),
         token_endpoint_auth_methods_supported: owned(&[&proofs[..], &["none"]].concat()),

@@ -22,6 +22,7 @@ use super::{
 const EMAIL: &str = "ada@example.com";
 
 pub(super) fn add(samples: &mut Samples) {
+    authorization(samples);
     let email = || EMAIL.to_owned();
     let password = || Confidential::new("copper-lantern-drizzle");
     let token = || Confidential::new("019aab00000070008000000000000009.c2lnbmF0dXJl");
@@ -88,6 +89,19 @@ pub(super) fn add(samples: &mut Samples) {
     };
     samples.query(&ListSessions {}, &sessions);
     samples.command(&EndSession { id: id(41) }, &Done {});
+    let letter = SendLetter {
+        letter_id: id(9),
+        kind: MailKind::ApproveNewEmail,
+        recipient: email(),
+        link: Some(Confidential::new(
+            "https://shop.example/confirm-email?token=t",
+        )),
+        subject: Some("ada@byron.example".to_owned()),
+    };
+    samples.command(&letter, &LetterTaken {});
+}
+
+fn authorization(samples: &mut Samples) {
     let text = |text: &str| Some(text.to_owned());
     let authorize = Authorize {
         client_id: text("019aab00-0000-7000-8000-000000000032"),
@@ -115,14 +129,4 @@ pub(super) fn add(samples: &mut Samples) {
         email_verified: Some(true),
     };
     samples.query(&GetUserinfo {}, &userinfo);
-    let letter = SendLetter {
-        letter_id: id(9),
-        kind: MailKind::ApproveNewEmail,
-        recipient: email(),
-        link: Some(Confidential::new(
-            "https://shop.example/confirm-email?token=t",
-        )),
-        subject: Some("ada@byron.example".to_owned()),
-    };
-    samples.command(&letter, &LetterTaken {});
 }

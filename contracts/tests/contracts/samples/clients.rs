@@ -196,8 +196,6 @@ fn metadata() -> Metadata {
         id_token_signing_alg_values_supported: one("ES256"),
         claims_supported: one("sub"),
         authorization_response_iss_parameter_supported: true,
-        claims_parameter_supported: false,
-        request_parameter_supported: false,
         request_uri_parameter_supported: false,
         grant_types_supported: one("client_credentials"),
         token_endpoint_auth_methods_supported: one("private_key_jwt"),

@@ -25,7 +25,7 @@ use crate::{
     store::{
         self,
         accounts::Credentials,
-        authorization::{Code, Refresh},
+        authorization::{Code, Refresh, Standing},
         sessions::NewAppSession,
     },
     token::{IdentityClaims, Subject},
@@ -78,7 +78,7 @@ pub(crate) async fn by_code(
             "redirect_uri is not the one that the code was sent to",
         )));
     }
-    if !verifies(verifier, &code.code_challenge) {
+    if !verifies(verifier, &code.challenge) {
         return Ok(Err(invalid("code_verifier does not belong to the code")));
     }
     let account =
@@ -217,14 +217,10 @@ pub(crate) async fn by_refresh(
     let Some(account) = account else {
         return Ok(Err(invalid("there is no such account any more")));
     };
-    let successor = match successor(cx, auth, &hash, &refresh).await? {
-        Some(successor) => successor,
-        None => {
-            end_copied(cx, auth, client, &account, refresh.session_id).await?;
-            return Ok(Err(invalid(
-                "this refresh token was used already; the session has ended",
-            )));
-        }
+    let Some(successor) = successor(cx, auth, &hash, &refresh).await? else {
+        end_copied(cx, auth, client, &account, refresh.session_id).await?;
+        let why = "this refresh token was used already; the session has ended";
+        return Ok(Err(invalid(why)));
     };
     store::sessions::save_seen(cx.db(), refresh.session_id).await?;
     let mut issued = access(
@@ -249,13 +245,13 @@ async fn successor(
     refresh: &Refresh,
 ) -> Result<Option<Confidential>, Failure> {
     let of = format!("{SUCCESSOR} {} {}", refresh.session_id, refresh.generation);
-    if refresh.is_newest && !refresh.is_used {
+    if refresh.standing() == Standing::Good {
         let next = next_refresh(cx, refresh.session_id, refresh.generation + 1).await?;
         let sealed = auth.signing.seal()?.close(&of, next.expose().as_bytes())?;
         store::authorization::save_refreshed(cx.db(), hash, &sealed).await?;
         return Ok(Some(next));
     }
-    if !refresh.is_before_newest || !refresh.was_used_just_now {
+    if refresh.standing() == Standing::Spent {
         return Ok(None);
     }
     let sealed = refresh.successor.as_deref().unwrap_or_default();

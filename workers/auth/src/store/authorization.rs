@@ -29,7 +29,8 @@ pub(crate) struct Code {
     pub(crate) redirect_uri: String,
     pub(crate) scopes: Vec<String>,
     pub(crate) nonce: Option<String>,
-    pub(crate) code_challenge: String,
+    /// SHA-256 of the verifier, in base64url.
+    pub(crate) challenge: String,
     authenticated_at: jiff_sqlx::Timestamp,
     pub(crate) session_id: Option<Uuid>,
     #[sqlx(default)]
@@ -42,7 +43,7 @@ impl Code {
         redirect_uri: String,
         scopes: Vec<String>,
         nonce: Option<String>,
-        code_challenge: String,
+        challenge: String,
         authenticated_at: Timestamp,
     ) -> Self {
         Self {
@@ -51,7 +52,7 @@ impl Code {
             redirect_uri,
             scopes,
             nonce,
-            code_challenge,
+            challenge,
             authenticated_at: authenticated_at.to_sqlx(),
             session_id: None,
             is_in_time: true,
@@ -71,16 +72,29 @@ pub(crate) struct Refresh {
     pub(crate) account_id: Uuid,
     pub(crate) scopes: Option<Vec<String>>,
     pub(crate) generation: i32,
-    /// Whether none is newer.
-    pub(crate) is_newest: bool,
-    /// Whether the one after it is the newest, and not used either.
-    pub(crate) is_before_newest: bool,
-    pub(crate) is_used: bool,
-    /// Whether it was used so lately that somebody may still be waiting for the answer.
-    pub(crate) was_used_just_now: bool,
+    standing: String,
     pub(crate) successor: Option<Vec<u8>>,
     /// Whether the session is still one.
     pub(crate) is_open: bool,
+}
+
+/// What a refresh token is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Good,
+    /// So lately that somebody may still be waiting for the answer, and what it gave is not used yet.
+    JustUsed,
+    Spent,
+}
+
+impl Refresh {
+    pub(crate) fn standing(&self) -> Standing {
+        match self.standing.as_str() {
+            "good" => Standing::Good,
+            "just_used" => Standing::JustUsed,
+            _ => Standing::Spent,
+        }
+    }
 }
 
 pub(crate) async fn find_application(
@@ -171,7 +185,7 @@ pub(crate) async fn insert_code(
     .bind(&code.redirect_uri)
     .bind(&code.scopes)
     .bind(&code.nonce)
-    .bind(&code.code_challenge)
+    .bind(&code.challenge)
     .bind(code.authenticated_at)
     .execute(db)
     .await?;
@@ -187,7 +201,7 @@ pub(crate) async fn find_code(
     Ok(sqlx::query_as(
         "
         SELECT
-            client_id, account_id, redirect_uri, scopes, nonce, code_challenge, authenticated_at, session_id,
+            client_id, account_id, redirect_uri, scopes, nonce, code_challenge AS challenge, authenticated_at, session_id,
             created_at > now() - make_interval(secs => $2) AS is_in_time
         FROM authorization_codes WHERE hash = $1 FOR UPDATE
         ",
@@ -260,10 +274,12 @@ pub(crate) async fn find_refresh(
         "
         SELECT
             r.session_id, s.client_id, s.account_id, s.scopes, r.generation, r.successor,
-            r.generation = newest.generation AS is_newest,
-            r.generation + 1 = newest.generation AS is_before_newest,
-            r.used_at IS NOT NULL AS is_used,
-            coalesce(r.used_at > now() - make_interval(secs => $2), false) AS was_used_just_now,
+            CASE
+                WHEN r.used_at IS NULL THEN 'good'
+                WHEN r.generation + 1 = newest.generation AND r.used_at > now() - make_interval(secs => $2)
+                    THEN 'just_used'
+                ELSE 'spent'
+            END AS standing,
             s.expires_at > now() AND s.seen_at > now() - s.idle_s * interval '1 second' AS is_open
         FROM refresh_tokens AS r
         JOIN sessions AS s ON s.id = r.session_id

@@ -1,5 +1,7 @@
 //! From a wish for an account to a session, and back.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use shopzen_chassis::{Asking, harness::Harness};
 use shopzen_contracts::{
     Confidential, Problem,

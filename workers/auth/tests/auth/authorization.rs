@@ -1,8 +1,10 @@
 //! People let programs act for them: codes, refresh tokens, and what becomes of copies.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use data_encoding::BASE64URL_NOPAD;
 use sha2::{Digest, Sha256};
-use shopzen_chassis::{Asking, harness::Harness};
+use shopzen_chassis::{Asking, clock, harness::Harness};
 use shopzen_contracts::{
     Confidential, Problem,
     auth::{
@@ -23,7 +25,7 @@ const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 /// A public app that is registered.
 async fn app(harness: &Harness, is_trusted: bool) -> Uuid {
     let asking = Asking {
-        identity: Some(harness.token(Uuid::now_v7(), "accounts:write")),
+        identity: Some(harness.token(clock::new_id(), "accounts:write")),
         ..Asking::default()
     };
     let wanted = AddClient {

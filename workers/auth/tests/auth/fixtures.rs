@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_lc_rs::hmac;
 use data_encoding::BASE64URL_NOPAD;
 use shopzen_auth::{Config, worker};
-use shopzen_chassis::{Asking, Bus, NatsLogin, Secret, harness::Harness};
+use shopzen_chassis::{Asking, Bus, NatsLogin, Secret, clock, harness::Harness};
 use shopzen_contracts::{
     Confidential, Problem,
     auth::{
@@ -76,7 +76,7 @@ pub(crate) async fn eventually(what: &str, mut is_true: impl AsyncFnMut() -> boo
 /// A request that comes twice, and is stopped before its commit first.
 pub(crate) fn once() -> Asking {
     Asking {
-        idempotency_key: Some(Uuid::now_v7().to_string()),
+        idempotency_key: Some(clock::new_id().to_string()),
         ..Asking::default()
     }
 }
