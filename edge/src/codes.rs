@@ -103,15 +103,15 @@ pub(crate) const CODES: &[Code] = &[
     ),
     code(
         400,
-        "unauthorized_client",
-        "This client was not registered for this way to get a token.",
-        "Use another grant, or have staff register one for it.",
-    ),
-    code(
-        400,
         "redirect_uri_unknown",
         "The program wants you sent back to where it is not registered.",
         "Tell whoever runs it: the address has to be one of its redirect_uris, to the letter.",
+    ),
+    code(
+        400,
+        "unauthorized_client",
+        "This client was not registered for this way to get a token.",
+        "Use another grant, or have staff register one for it.",
     ),
     code(
         400,

@@ -21,10 +21,12 @@ mod server;
 mod session;
 mod sse;
 mod stock_feed;
+mod tls;
 mod wire;
 
 use std::{
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
     sync::Arc,
 };
 
@@ -43,6 +45,7 @@ use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use limits::Limits;
+pub use tls::TlsError;
 
 use api::{
     accounts, admin_activity, admin_audit, admin_clients, admin_dead_letters, admin_partners,
@@ -54,6 +57,7 @@ use limits::Limiter;
 use routes::Routes;
 use session::Sessions;
 use stock_feed::StockFeed;
+use tls::Tls;
 
 /// The largest request body.
 const BODY_BYTES_MAX: usize = 256 * 1024;
@@ -438,6 +442,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// How the shop is reached from outside. With `https` browsers are told to stay with it.
     pub public_url: String,
+    /// A file with the certificate and those that it rests on, in PEM, and one with its key. With both the edge speaks TLS
+    /// itself; a new certificate is taken up within seconds. Empty: it does not, and a proxy in front of it should.
+    pub tls_certificate: PathBuf,
+    pub tls_key: PathBuf,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpAddr>,
     /// A section of its own in the configuration file.
@@ -450,6 +458,8 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             public_url: "http://127.0.0.1:8080".to_owned(),
+            tls_certificate: PathBuf::new(),
+            tls_key: PathBuf::new(),
             trusted_proxies: Vec::new(),
             limits: Limits::default(),
         }
@@ -487,17 +497,27 @@ impl Edge {
 
 /// Serves until shutdown, and until what had begun by then has ended.
 ///
+/// # Errors
+///
+/// Where there is a certificate that cannot be used: nothing was served then.
+///
 /// Boxed here, so that it is compiled once and not in each program that runs an edge.
 pub fn run(
     config: Config,
     listener: TcpListener,
     bus: Bus,
     process: &Process,
-) -> BoxFuture<'_, ()> {
+) -> BoxFuture<'_, Result<(), TlsError>> {
     Box::pin(serve(config, listener, bus, process))
 }
 
-async fn serve(config: Config, listener: TcpListener, bus: Bus, process: &Process) {
+async fn serve(
+    config: Config,
+    listener: TcpListener,
+    bus: Bus,
+    process: &Process,
+) -> Result<(), TlsError> {
+    let tls = Tls::load(&config.tls_certificate, &config.tls_key)?;
     let edge = Arc::new(Edge::new(config, bus, process));
     let asker = edge.asker.clone();
     process.health.register("edge: nats", move || {
@@ -520,7 +540,12 @@ async fn serve(config: Config, listener: TcpListener, bus: Bus, process: &Proces
         async move { edge.stock.listen(&edge.asker, &edge.shutdown).await }
     });
     let router = routes().into_router(Arc::clone(&edge));
-    server::serve(listener, router, edge.shutdown.clone()).await;
+    if let Some(tls) = tls.clone() {
+        let shutdown = edge.shutdown.clone();
+        listeners.spawn(async move { tls.keep_fresh(&shutdown).await });
+    }
+    server::serve(listener, tls, router, edge.shutdown.clone()).await;
     listeners.close();
     listeners.wait().await;
+    Ok(())
 }

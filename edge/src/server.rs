@@ -9,6 +9,7 @@ use axum::{Router, body::Body, http::Request};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     time::timeout,
@@ -16,19 +17,26 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service;
 
-use crate::{HEADER_BYTES_MAX, front::Peer, wire::Wire};
+use crate::{HEADER_BYTES_MAX, front::Peer, tls::Tls, wire::Wire};
 
 /// Open connections; further ones wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 8_192;
 /// From the first moment of a connection, or from the last answer, to the end of the next headers.
 const HEADERS_TIMEOUT: Duration = Duration::from_secs(15);
 const HEADERS_MAX: usize = 100;
+/// How long a client may take to agree on how to encrypt.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long requests that have begun may take to end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// After accepting failed, for example because there were no more file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-pub(crate) async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    tls: Option<Tls>,
+    router: Router,
+    shutdown: CancellationToken,
+) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let connections = TaskTracker::new();
     let cut = CancellationToken::new();
@@ -48,7 +56,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, shutdown: Cance
                 continue;
             }
         };
-        let connection = connection(stream, peer, router.clone(), shutdown.clone());
+        let connection = connection(stream, tls.clone(), peer, router.clone(), shutdown.clone());
         let cut = cut.clone();
         connections.spawn(async move {
             cut.run_until_cancelled(connection).await;
@@ -69,6 +77,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, shutdown: Cance
 
 async fn connection(
     stream: TcpStream,
+    tls: Option<Tls>,
     peer: SocketAddr,
     router: Router,
     shutdown: CancellationToken,
@@ -78,6 +87,25 @@ async fn connection(
         tracing::debug!(%error, "a connection is gone already");
         return;
     }
+    let Some(tls) = tls else {
+        return talk(stream, peer, router, shutdown).await;
+    };
+    let shaken =
+        shutdown.run_until_cancelled(timeout(HANDSHAKE_TIMEOUT, tls.acceptor.accept(stream)));
+    match shaken.await {
+        Some(Ok(Ok(stream))) => talk(stream, peer, router, shutdown).await,
+        Some(Ok(Err(error))) => tracing::debug!(%error, %peer, "a connection is not encrypted"),
+        Some(Err(_)) => tracing::debug!(%peer, "a connection is not encrypted in time"),
+        None => {}
+    }
+}
+
+async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    peer: SocketAddr,
+    router: Router,
+    shutdown: CancellationToken,
+) {
     let service = service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(Peer(peer.ip()));

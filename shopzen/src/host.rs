@@ -367,8 +367,12 @@ async fn run(job: Arc<Job>) -> Result<(), Failure> {
                 "the shop's port cannot be listened at",
                 "check the limits of this user",
             )?)?;
-            shopzen_edge::run(config.edge(), listener, bus, process).await;
-            Ok(())
+            let served = shopzen_edge::run(config.edge(), listener, bus, process).await;
+            served.or_fail(
+                Exit::Config,
+                "the shop cannot encrypt its connections",
+                "correct http.tls_certificate and http.tls_key",
+            )
         }
         Role::Audit => {
             let watched = Box::pin(audit::watch(config, bus, process)).await;

@@ -58,7 +58,11 @@ impl Shop {
         let process = Process::default();
         let served = tokio::spawn({
             let process = process.clone();
-            async move { shopzen_edge::run(config, listener, bus, &process).await }
+            async move {
+                shopzen_edge::run(config, listener, bus, &process)
+                    .await
+                    .expect("its certificate, if there is one, is good");
+            }
         });
         Self {
             address,

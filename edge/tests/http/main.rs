@@ -10,4 +10,5 @@ mod limits;
 mod pages;
 mod protocol;
 mod shutdown;
+mod tls;
 mod webhooks;

@@ -11,7 +11,8 @@ use uuid::Uuid;
 use crate::{
     Signing, keys,
     partners::PARTNERS,
-    proof::{self, Proven},
+    proof::Proven,
+    secrets,
     store::{
         self,
         clients::ShownSecret,
@@ -165,7 +166,7 @@ impl PartnersDoor {
         };
         let shown = ShownSecret {
             client_id,
-            hash: proof::hash(password),
+            hash: secrets::hash(password),
         };
         let found = store::clients::find_proven(db, &[shown]).await?;
         let proven = found.into_iter().flatten().next();

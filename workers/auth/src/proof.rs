@@ -10,7 +10,6 @@ use jsonwebtoken::{
 };
 use serde::Deserialize;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use shopzen_chassis::{Cx, Failure};
 use shopzen_contracts::{
     Problem,
@@ -20,17 +19,15 @@ use uuid::Uuid;
 
 use crate::{
     Auth,
+    secrets::{self, hash},
     store::{
         self,
         clients::{ClientKey, ShownSecret},
     },
-    token,
 };
 
 /// What a secret begins with, so that one that got somewhere it should not be is found there.
 const SECRET_PREFIX: &str = "szs_";
-/// 256 bits: nobody guesses them.
-const SECRET_BYTES: usize = 32;
 /// A proof that is signed is good for this long at the most (RFC 7523, 3).
 const ASSERTION_LIFETIME_MAX: Duration = Duration::from_mins(5);
 /// Clients' clocks may differ from ours by this much.
@@ -57,16 +54,9 @@ pub(crate) struct Proven {
 
 /// A new secret, and what is kept of it.
 pub(crate) fn new_secret() -> Result<(String, [u8; 32]), Failure> {
-    let mut bytes = [0; SECRET_BYTES];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| token::unusable("no secret could be made"))?;
-    let secret = format!("{SECRET_PREFIX}{}", BASE64URL_NOPAD.encode(&bytes));
+    let secret = format!("{SECRET_PREFIX}{}", secrets::new_secret()?.expose());
     let hash = hash(&secret);
     Ok((secret, hash))
-}
-
-/// What is kept of a secret.
-pub(crate) fn hash(text: &str) -> [u8; 32] {
-    Sha256::digest(text.as_bytes()).into()
 }
 
 /// Which clients these proofs are of: an answer for each.

@@ -1,10 +1,8 @@
 //! Secrets that we give out, and know again without keeping them.
 
-use aws_lc_rs::{
-    digest::{SHA256, digest},
-    hmac, rand,
-};
+use aws_lc_rs::{hmac, rand};
 use data_encoding::BASE64URL_NOPAD;
+use sha2::{Digest, Sha256};
 use shopzen_chassis::{Failure, Secret};
 use shopzen_contracts::Confidential;
 use uuid::Uuid;
@@ -23,8 +21,8 @@ pub(crate) fn new_secret() -> Result<Confidential, Failure> {
 }
 
 /// How a secret is kept, and an address where it is only to be known again.
-pub(crate) fn hash(text: &str) -> Vec<u8> {
-    digest(&SHA256, text.as_bytes()).as_ref().to_vec()
+pub(crate) fn hash(text: &str) -> [u8; 32] {
+    Sha256::digest(text.as_bytes()).into()
 }
 
 /// Makes the codes of links, and knows them again. They are not kept: whoever reads the database, or an event, has

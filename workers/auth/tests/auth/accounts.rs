@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use std::time::Duration;
+
 use shopzen_chassis::{Asking, harness::Harness};
 use shopzen_contracts::{
     Confidential, Problem,
@@ -10,6 +12,7 @@ use shopzen_contracts::{
         PasswordOutcome, Register, RequestPasswordReset, ResetPassword, SignIn, SignInOutcome,
     },
 };
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::fixtures::{
@@ -403,4 +406,42 @@ async fn no_password_and_no_secret_lies_in_the_database() {
     for secret in [GOOD_PASSWORD, session.expose(), token.expose()] {
         assert!(!rows.contains(secret));
     }
+}
+
+/// How long attempts take, in the middle.
+fn median(mut took: Vec<Duration>) -> Duration {
+    took.sort_unstable();
+    took[took.len() / 2]
+}
+
+#[tokio::test]
+async fn signing_in_takes_as_long_where_there_is_no_account() {
+    const TRIES: u32 = 100;
+    let harness = harness(config()).await;
+    let known = "
+        INSERT INTO accounts (id, email, name, scopes, password_hash)
+        SELECT gen_random_uuid(), 'known' || n || '@lovelace.example', 'Known', '{}', password_hash
+        FROM accounts, generate_series(1, 100) AS n WHERE email = 'shopper@demo.test'
+    ";
+    sqlx::query(known).execute(harness.pool()).await.unwrap();
+    let timed = async |email: String| {
+        let started = Instant::now();
+        assert_eq!(
+            sign_in(&harness, &email, "wrong").await,
+            SignInOutcome::Wrong
+        );
+        started.elapsed()
+    };
+    let (mut known, mut unknown) = (Vec::new(), Vec::new());
+    // By turns, so that whatever else the machine does slows both down.
+    for n in 1..=TRIES {
+        known.push(timed(format!("known{n}@lovelace.example")).await);
+        unknown.push(timed(format!("nobody{n}@lovelace.example")).await);
+    }
+    let (known, unknown) = (median(known), median(unknown));
+    // Without the hash that nobody has it would be less than a tenth.
+    assert!(
+        unknown * 4 > known * 3 && known * 4 > unknown * 3,
+        "{known:?} {unknown:?}"
+    );
 }
