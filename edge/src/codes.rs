@@ -127,6 +127,12 @@ pub(crate) const CODES: &[Code] = &[
     ),
     code(
         401,
+        "session_ended",
+        "The session that your browser has is over.",
+        "Sign in again.",
+    ),
+    code(
+        401,
         "unauthenticated",
         "You are not signed in, or your access token is no longer valid.",
         "Get a new access token and send it as Authorization: Bearer.",

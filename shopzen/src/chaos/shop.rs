@@ -351,7 +351,11 @@ async fn let_in(data: &DataDir, config: &Config) -> Result<Tamper, Failure> {
     let password = clock::new_id().simple().to_string();
     let first = "      { user: auth,";
     let user = format!("      {{ user: chaos, password: \"{password}\" }}\n{first}");
-    fs::write(&path, text.replacen(first, &user, 1)).or_fail(
+    // Whoever is not named there is asked for at the auth worker.
+    let text = text
+        .replacen(first, &user, 1)
+        .replacen("auth_users: [ ", "auth_users: [ chaos, ", 1);
+    fs::write(&path, text).or_fail(
         Exit::Config,
         "NATS' configuration cannot be written",
         next,

@@ -166,8 +166,8 @@ pub(crate) async fn use_session(
         let hash = secrets::hash(request.body.session.expose());
         let found = store::sessions::find_open(cx.db(), &hash, SEEN_EVERY, auth.demo_accounts);
         let Some(session) = found.await? else {
-            let problem = Problem::unauthenticated("this session has ended; sign in again");
-            answers.push(Err(problem));
+            let why = "this session has ended; sign in again";
+            answers.push(Err(Problem::new(401, "session_ended", why)));
             continue;
         };
         if session.is_stale {
