@@ -88,8 +88,8 @@ impl fmt::Debug for Tls {
 /// A certificate with its key, and the files that they are in.
 #[derive(Debug)]
 struct Certificate {
-    certificate: PathBuf,
-    key: PathBuf,
+    chain_file: PathBuf,
+    key_file: PathBuf,
     current: RwLock<Read>,
 }
 
@@ -103,15 +103,15 @@ struct Read {
 impl Certificate {
     fn read(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
         Ok(Self {
-            certificate: certificate.to_owned(),
-            key: key.to_owned(),
+            chain_file: certificate.to_owned(),
+            key_file: key.to_owned(),
             current: RwLock::new(read(certificate, key)?),
         })
     }
 
     /// Whether there is another one.
     fn look_again(&self) -> Result<bool, TlsError> {
-        let found = read(&self.certificate, &self.key)?;
+        let found = read(&self.chain_file, &self.key_file)?;
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         if found.bytes == current.bytes {
             return Ok(false);

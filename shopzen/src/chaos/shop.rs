@@ -352,14 +352,10 @@ async fn let_in(data: &DataDir, config: &Config) -> Result<Tamper, Failure> {
     let first = "      { user: auth,";
     let user = format!("      {{ user: chaos, password: \"{password}\" }}\n{first}");
     // Whoever is not named there is asked for at the auth worker.
-    let text = text
-        .replacen(first, &user, 1)
-        .replacen("auth_users: [ ", "auth_users: [ chaos, ", 1);
-    fs::write(&path, text).or_fail(
-        Exit::Config,
-        "NATS' configuration cannot be written",
-        next,
-    )?;
+    let text =
+        text.replacen(first, &user, 1)
+            .replacen("auth_users: [ ", "auth_users: [ chaos, ", 1);
+    fs::write(&path, text).or_fail(Exit::Config, "NATS' configuration cannot be written", next)?;
     if let Some(pid) = State::read(data).and_then(|state| state.nats.pid) {
         // Started again, it reads what it may not read again while it runs.
         process::signal(pid, Signal::SIGTERM);
