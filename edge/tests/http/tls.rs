@@ -27,7 +27,7 @@ use crate::client::Shop;
 
 const NAME: &str = "shop.test";
 /// Longer than it takes to look for a new certificate, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Writes a new certificate with its key, and says what a client has to trust.
 fn renew(folder: &Path) -> CertificateDer<'static> {
