@@ -500,7 +500,7 @@ impl Operation {
             "summary": self.summary,
             "description": self.description,
             "parameters": parameters,
-            "responses": self.responses(generator),
+            "responses": self.responses(path, generator),
             "security": self.security(),
         });
         if let Some(needed) = needed(self.access) {
@@ -530,7 +530,7 @@ impl Operation {
         }
     }
 
-    fn responses(self, generator: &mut SchemaGenerator) -> Value {
+    fn responses(self, path: &str, generator: &mut SchemaGenerator) -> Value {
         let mut responses = Map::new();
         let schema = self.answer.map(|schema| schema(generator));
         let media = if self.is_stream {
@@ -584,6 +584,10 @@ impl Operation {
             self.refusals,
         ]
         .concat();
+        if path.contains('{') {
+            // What cannot be the name of anything is not there.
+            statuses.push(404);
+        }
         statuses.sort_unstable();
         for status in statuses {
             responses.insert(status.to_string(), json!({ "$ref": problem }));
