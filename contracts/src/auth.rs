@@ -6,8 +6,6 @@ pub mod clients;
 pub mod partners;
 mod roles;
 
-use std::collections::HashSet;
-
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -46,14 +44,13 @@ impl Claims {
         self.scope.split(' ').any(|held| held == scope.name())
     }
 
-    /// Whether the token, what it comes from or whom it is about is among these.
-    pub fn is_one_of(&self, ids: &HashSet<Uuid>) -> bool {
+    /// The token, what it comes from, whom it is about and who got it: it is withdrawn when one of these is.
+    pub fn ids(&self) -> impl Iterator<Item = Uuid> {
         // Our own pages and the operator's scripts are no registered clients.
         let client = Uuid::parse_str(&self.client_id).ok();
-        let mut own = [Some(self.jti), self.sid, Some(self.sub), client]
+        [Some(self.jti), self.sid, Some(self.sub), client]
             .into_iter()
-            .flatten();
-        own.any(|id| ids.contains(&id))
+            .flatten()
     }
 }
 

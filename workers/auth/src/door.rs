@@ -133,11 +133,10 @@ impl PartnersDoor {
         let Some(claims) = key.and_then(|key| token::read(token, &key, &self.issuer)) else {
             return Ok(None);
         };
-        let withdrawn = [Some(claims.jti), claims.sid, Some(claims.sub)];
-        let withdrawn: Vec<Uuid> = withdrawn.into_iter().flatten().collect();
+        let ids: Vec<_> = claims.ids().collect();
         // Its own, not one that somebody let it act with.
         let is_own = claims.client_id == claims.sub.to_string();
-        if !is_own || store::revocations::is_any_revoked(db, &withdrawn).await? {
+        if !is_own || store::revocations::is_any_revoked(db, &ids).await? {
             return Ok(None);
         }
         let credential = claims.sid.unwrap_or(claims.jti);

@@ -199,10 +199,7 @@ async fn introspect(
     let Some(claims) = read(cx, auth, token).await? else {
         return Ok(nothing);
     };
-    let ids: Vec<_> = [Some(claims.jti), claims.sid, Some(claims.sub)]
-        .into_iter()
-        .flatten()
-        .collect();
+    let ids: Vec<_> = claims.ids().collect();
     if !is_of(&claims, client) || store::revocations::is_any_revoked(cx.db(), &ids).await? {
         return Ok(nothing);
     }

@@ -13,15 +13,11 @@ use shopzen_contracts::{
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use crate::{Auth, commands::normalised, store};
-
-/// Which account is meant.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Whose<'a> {
-    Id(Uuid),
-    /// In lower case.
-    Email(&'a str),
-}
+use crate::{
+    Auth,
+    commands::normalised,
+    store::{self, accounts::Whose},
+};
 
 /// An account, as far as its roles go.
 #[derive(Clone, Debug)]

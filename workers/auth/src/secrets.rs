@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 /// Bytes of a secret: nobody guesses 256 random bits, so a plain hash of them tells nothing.
 const SECRET_BYTES: usize = 32;
-/// What a link's code is computed for (RFC 5869, `info`): other uses of the same secret have other keys.
+/// The key of links is the HMAC of this by the secret: other uses of the same secret have other keys.
 const LINKS: &[u8] = b"shopzen auth: codes of links, v1";
 
 /// A new secret, as its owner gets it.

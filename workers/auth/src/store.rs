@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use shopzen_chassis::{Failure, jiff_sqlx};
-use shopzen_contracts::{Role, auth::SigningKey, rights::scopes_of};
+use shopzen_contracts::{Role, auth::SigningKey};
 use sqlx::{PgConnection, migrate::Migrator};
 use uuid::Uuid;
 
-use crate::token::{Account, KeyPair};
+use crate::token::KeyPair;
 
 pub(crate) static MIGRATOR: Migrator = sqlx::migrate!();
 
@@ -223,26 +223,4 @@ pub(crate) async fn save_demo_accounts(
         .await?;
     }
     Ok(())
-}
-
-/// The account with an address in lower case; a demo account only where those are wanted.
-pub(crate) async fn find_account(
-    db: &mut PgConnection,
-    email: &str,
-    demo_accounts: bool,
-) -> Result<Option<Account>, Failure> {
-    let row: Option<(Uuid, Vec<String>)> =
-        sqlx::query_as("SELECT id, roles FROM accounts WHERE email = $1 AND (NOT is_demo OR $2)")
-            .bind(email)
-            .bind(demo_accounts)
-            .fetch_optional(db)
-            .await?;
-    let account = |(id, roles): (Uuid, Vec<String>)| -> Result<Account, Failure> {
-        let scopes = scopes_of(&roles::roles_of(&roles)?);
-        Ok(Account {
-            id,
-            scopes: scopes.iter().map(ToString::to_string).collect(),
-        })
-    };
-    row.map(account).transpose()
 }

@@ -10,7 +10,10 @@ use jsonwebtoken::{
 };
 use serde::Serialize;
 use shopzen_chassis::Failure;
-use shopzen_contracts::auth::{AUDIENCE, Claims};
+use shopzen_contracts::{
+    Scope,
+    auth::{AUDIENCE, Claims},
+};
 use uuid::Uuid;
 
 use aws_lc_rs::{
@@ -35,13 +38,6 @@ pub(crate) struct KeyPair {
     pub(crate) private_key: Vec<u8>,
     /// RFC 7517; nothing secret.
     pub(crate) public_jwk: serde_json::Value,
-}
-
-/// Who a token is about.
-#[derive(Debug)]
-pub(crate) struct Account {
-    pub(crate) id: Uuid,
-    pub(crate) scopes: Vec<String>,
 }
 
 /// A new ES256 key pair.
@@ -78,14 +74,20 @@ pub(crate) struct Subject<'a> {
 
 impl Subject<'_> {
     /// An account, for the operator's scripts.
-    pub(crate) fn of_operator(account: &Account) -> Self {
+    pub(crate) fn of_operator(id: Uuid, scopes: &[Scope]) -> Self {
         Self {
-            id: account.id,
+            id,
             client_id: CLIENT_ID,
             sid: None,
-            scope: account.scopes.join(" "),
+            scope: in_token(scopes),
         }
     }
+}
+
+/// Scopes as they stand in a token.
+pub(crate) fn in_token(scopes: &[Scope]) -> String {
+    let names: Vec<&str> = scopes.iter().map(|scope| scope.name()).collect();
+    names.join(" ")
 }
 
 /// What a token says.
@@ -220,17 +222,13 @@ mod tests {
 
     #[test]
     fn a_token_says_who_for_whom_and_until_when() {
-        let account = Account {
-            id: Uuid::nil(),
-            scopes: vec!["a:b".into(), "c:d".into()],
-        };
         let now = Timestamp::from_second(1_000).unwrap();
-        let subject = Subject::of_operator(&account);
+        let subject = Subject::of_operator(Uuid::nil(), &[Scope::OrdersPlace, Scope::StockWrite]);
         let issuer = "https://shop.example";
         let claims = claims(issuer, subject, Uuid::max(), now, Duration::from_mins(10));
         assert_eq!(claims.iss, issuer);
         assert_eq!((claims.iat, claims.nbf, claims.exp), (1_000, 1_000, 1_600));
-        assert_eq!(claims.scope, "a:b c:d");
+        assert_eq!(claims.scope, "orders:place stock:write");
         let key = new_key().unwrap();
         let signer = Signer::new(key.kid, &key.private_key);
         let token = signer.sign(&claims).unwrap();

@@ -94,7 +94,7 @@ impl Trusted {
         let claims = jsonwebtoken::decode::<Claims>(token, key, &rules)
             .ok()?
             .claims;
-        (!claims.is_one_of(&self.revoked)).then_some(claims)
+        (!self.is_withdrawn(&claims)).then_some(claims)
     }
 
     /// Whether what was read before would be read again.
@@ -103,7 +103,11 @@ impl Trusted {
         !expired
             && claims.iss == self.issuer
             && self.keys.contains_key(key_id)
-            && !claims.is_one_of(&self.revoked)
+            && !self.is_withdrawn(claims)
+    }
+
+    fn is_withdrawn(&self, claims: &Claims) -> bool {
+        claims.ids().any(|id| self.revoked.contains(&id))
     }
 }
 

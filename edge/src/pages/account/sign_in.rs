@@ -1,5 +1,7 @@
 //! `/sign-in` and `/sign-out`.
 
+use std::sync::Arc;
+
 use askama::Template;
 use axum::{
     http::{
@@ -77,7 +79,7 @@ pub(crate) async fn send(_: Attempt, mut form: OwnForm) -> Result<Response, Refu
         device,
         instead_of: cookie.clone(),
     };
-    let edge = std::sync::Arc::clone(&caller.edge);
+    let edge = Arc::clone(&caller.edge);
     let (status, complaint, wait) = match caller.command_for(&attempt).await? {
         SignInOutcome::SignedIn { session } => {
             if let Some(before) = &cookie {
@@ -124,7 +126,7 @@ pub(crate) async fn sign_out(form: OwnForm) -> Result<Response, Refusal> {
     let Visitor {
         mut caller, cookie, ..
     } = form.visitor;
-    let edge = std::sync::Arc::clone(&caller.edge);
+    let edge = Arc::clone(&caller.edge);
     if let Some(session) = cookie {
         edge.sessions.forget(&session);
         caller.command_for(&SignOut { session }).await?;

@@ -26,7 +26,7 @@ use crate::{
     passwords,
     store::{
         self,
-        accounts::{Credentials, Registration},
+        accounts::{Credentials, Registration, Whose},
         letters::Link,
     },
 };
@@ -116,7 +116,8 @@ pub(crate) async fn answer_wishes(cx: &mut Cx, auth: &Auth) -> Result<bool, Fail
         letters::write(cx, &letter).await?;
     }
     for email in &resets {
-        let account = store::accounts::find_credentials(cx.db(), email, auth.demo_accounts);
+        let account =
+            store::accounts::find_credentials(cx.db(), Whose::Email(email), auth.demo_accounts);
         if let Some(account) = account.await? {
             let letter = NewLetter {
                 account_id: Some(account.id),
@@ -223,7 +224,8 @@ async fn agree_to_change(
     let (Some(account_id), Some(change_id)) = (link.account_id, link.change_id) else {
         return Ok(Err(no_good()));
     };
-    let account = store::accounts::find_credentials_of(cx.db(), account_id, auth.demo_accounts);
+    let account =
+        store::accounts::find_credentials(cx.db(), Whose::Id(account_id), auth.demo_accounts);
     let account = account.await?;
     let is_current = account.is_some_and(|it| Some(it.password_version) == link.password_version);
     if !is_current {
@@ -264,7 +266,9 @@ async fn reset(
         return Ok(Err(no_good()));
     };
     let account = match link.account_id {
-        Some(id) => store::accounts::find_credentials_of(cx.db(), id, auth.demo_accounts).await?,
+        Some(id) => {
+            store::accounts::find_credentials(cx.db(), Whose::Id(id), auth.demo_accounts).await?
+        }
         None => None,
     };
     let account = account.filter(|it| Some(it.password_version) == link.password_version);
@@ -419,7 +423,8 @@ async fn own(
         Ok(id) => id,
         Err(problem) => return Ok(Err(Err(problem))),
     };
-    let account = store::accounts::find_credentials_of(cx.db(), id, auth.demo_accounts).await?;
+    let account =
+        store::accounts::find_credentials(cx.db(), Whose::Id(id), auth.demo_accounts).await?;
     let Some(account) = account else {
         return Ok(Err(Err(Problem::not_found("account"))));
     };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use shopzen_chassis::{Answers, Cx, Failure, Request};
 use shopzen_contracts::{
-    Confidential, Problem, Role, Scope,
+    Confidential, Problem, Role,
     auth::accounts::{
         Account, Done, EndSession, SessionInUse, SignIn, SignInOutcome, SignOut, UseSession,
     },
@@ -14,8 +14,12 @@ use shopzen_contracts::{
 use super::{accounts::account_of, normalised};
 use crate::{
     Auth, grants, secrets,
-    store::{self, accounts::Credentials, sessions::NewSession},
-    token::{PAGES_CLIENT_ID, Subject},
+    store::{
+        self,
+        accounts::{Credentials, Whose},
+        sessions::NewSession,
+    },
+    token::{PAGES_CLIENT_ID, Subject, in_token},
 };
 
 /// How long a shopper stays signed in without a sign of life, and at the longest.
@@ -87,7 +91,9 @@ pub(crate) async fn sign_in(
 async fn begin(cx: &mut Cx, auth: &Auth, attempt: &SignIn) -> Result<SignInOutcome, Failure> {
     // What no account can have is looked for all the same: as nobody.
     let email = normalised(&attempt.email).unwrap_or_default();
-    let account = store::accounts::find_credentials(cx.db(), &email, auth.demo_accounts).await?;
+    let account =
+        store::accounts::find_credentials(cx.db(), Whose::Email(&email), auth.demo_accounts)
+            .await?;
     let account = match check_password(cx, auth, &email, account, &attempt.password).await? {
         Checked::Right(account) => account,
         Checked::Wrong => return Ok(SignInOutcome::Wrong),
@@ -121,12 +127,6 @@ async fn begin(cx: &mut Cx, auth: &Auth, attempt: &SignIn) -> Result<SignInOutco
 /// Whether somebody may do more than shop.
 fn is_staff(roles: &[Role]) -> bool {
     roles.iter().any(|role| *role != Role::Shopper)
-}
-
-/// Scopes as they stand in a token.
-pub(crate) fn in_token(scopes: &[Scope]) -> String {
-    let names: Vec<&str> = scopes.iter().map(|scope| scope.name()).collect();
-    names.join(" ")
 }
 
 /// What a browser calls itself, as one short line.

@@ -4,12 +4,15 @@ use shopzen_chassis::{Answers, Cx, Failure, Request};
 use shopzen_contracts::{
     Problem, Role, Scope,
     auth::{IssueOperatorToken, IssueToken, IssuedToken, OPERATOR},
+    rights::scopes_of,
 };
+use uuid::Uuid;
 
 use super::normalised;
 use crate::{
-    Auth, grants, store,
-    token::{Account, Subject},
+    Auth, grants,
+    store::{self, accounts::Whose},
+    token::Subject,
 };
 
 pub(crate) async fn issue_token(
@@ -30,7 +33,9 @@ async fn issue(
     email: &str,
 ) -> Result<Result<IssuedToken, Problem>, Failure> {
     let account = match normalised(email) {
-        Some(email) => store::find_account(cx.db(), &email, auth.demo_accounts).await?,
+        Some(email) => {
+            store::roles::find_holder(cx.db(), Whose::Email(&email), auth.demo_accounts).await?
+        }
         None => None,
     };
     let Some(account) = account else {
@@ -40,7 +45,13 @@ async fn issue(
             "there is no account with this address",
         )));
     };
-    Ok(Ok(token_for(cx, auth, &account).await?))
+    Ok(Ok(token_for(
+        cx,
+        auth,
+        account.id,
+        &scopes_of(&account.roles),
+    )
+    .await?))
 }
 
 /// For operators, whether or not there is an account of staff: NATS lets nobody else ask.
@@ -49,17 +60,20 @@ pub(crate) async fn issue_operator_token(
     auth: &Auth,
     requests: &[Request<IssueOperatorToken>],
 ) -> Answers<IssuedToken> {
-    let operator = Account {
-        id: OPERATOR,
-        scopes: Role::Owner.scopes().iter().map(Scope::to_string).collect(),
-    };
     let mut answers = Vec::with_capacity(requests.len());
     for _ in requests {
-        answers.push(Ok(token_for(cx, auth, &operator).await?));
+        answers.push(Ok(
+            token_for(cx, auth, OPERATOR, Role::Owner.scopes()).await?
+        ));
     }
     Ok(answers)
 }
 
-async fn token_for(cx: &mut Cx, auth: &Auth, account: &Account) -> Result<IssuedToken, Failure> {
-    grants::issue(cx, auth, Subject::of_operator(account)).await
+async fn token_for(
+    cx: &mut Cx,
+    auth: &Auth,
+    id: Uuid,
+    scopes: &[Scope],
+) -> Result<IssuedToken, Failure> {
+    grants::issue(cx, auth, Subject::of_operator(id, scopes)).await
 }

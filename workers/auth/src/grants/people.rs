@@ -24,7 +24,7 @@ use crate::{
     secrets,
     store::{
         self,
-        accounts::Credentials,
+        accounts::{Credentials, Whose},
         authorization::{Code, Refresh, Standing},
         sessions::NewAppSession,
     },
@@ -82,7 +82,8 @@ pub(crate) async fn by_code(
         return Ok(Err(invalid("code_verifier does not belong to the code")));
     }
     let account =
-        store::accounts::find_credentials_of(cx.db(), code.account_id, auth.demo_accounts).await?;
+        store::accounts::find_credentials(cx.db(), Whose::Id(code.account_id), auth.demo_accounts)
+            .await?;
     let Some(account) = account else {
         return Ok(Err(invalid("there is no such account any more")));
     };
@@ -211,9 +212,12 @@ pub(crate) async fn by_refresh(
         let why = "scope asks for more than was agreed to";
         return Ok(Err(Problem::new(400, "invalid_scope", why)));
     }
-    let account =
-        store::accounts::find_credentials_of(cx.db(), refresh.account_id, auth.demo_accounts)
-            .await?;
+    let account = store::accounts::find_credentials(
+        cx.db(),
+        Whose::Id(refresh.account_id),
+        auth.demo_accounts,
+    )
+    .await?;
     let Some(account) = account else {
         return Ok(Err(invalid("there is no such account any more")));
     };

@@ -2,13 +2,36 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use shopzen_chassis::{Failure, jiff_sqlx};
 use shopzen_contracts::{Role, auth::accounts::Account};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::roles::roles_of;
+
+/// Which account is meant.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Whose<'a> {
+    Id(Uuid),
+    /// In lower case.
+    Email(&'a str),
+}
+
+impl<'a> Whose<'a> {
+    pub(super) fn id(self) -> Option<Uuid> {
+        match self {
+            Self::Id(id) => Some(id),
+            Self::Email(_) => None,
+        }
+    }
+
+    pub(super) fn email(self) -> Option<&'a str> {
+        match self {
+            Self::Id(_) => None,
+            Self::Email(email) => Some(email),
+        }
+    }
+}
 
 /// Who may sign in, and by which password.
 #[derive(sqlx::FromRow)]
@@ -36,36 +59,40 @@ pub(crate) struct Registration {
     pub(crate) password_hash: String,
 }
 
-/// By an address in lower case; a demo account only where those are wanted.
-pub(crate) async fn find_credentials(
-    db: &mut PgConnection,
-    email: &str,
-    demo_accounts: bool,
-) -> Result<Option<Credentials>, Failure> {
-    Ok(sqlx::query_as(
-        "
-        SELECT id, email, name, roles, password_hash, password_version
-        FROM accounts WHERE email = $1 AND (NOT is_demo OR $2)
-        ",
-    )
-    .bind(email)
-    .bind(demo_accounts)
-    .fetch_optional(db)
-    .await?)
+/// An account as its owner sees it.
+#[derive(sqlx::FromRow)]
+struct AccountRow {
+    id: Uuid,
+    email: String,
+    name: String,
+    created_at: jiff_sqlx::Timestamp,
 }
 
-pub(crate) async fn find_credentials_of(
+impl From<AccountRow> for Account {
+    fn from(row: AccountRow) -> Self {
+        Self {
+            id: row.id,
+            email: row.email,
+            name: row.name,
+            created_at: row.created_at.into(),
+        }
+    }
+}
+
+/// A demo account only where those are wanted.
+pub(crate) async fn find_credentials(
     db: &mut PgConnection,
-    account_id: Uuid,
+    whose: Whose<'_>,
     demo_accounts: bool,
 ) -> Result<Option<Credentials>, Failure> {
     Ok(sqlx::query_as(
         "
-        SELECT id, email, name, roles, password_hash, password_version
-        FROM accounts WHERE id = $1 AND (NOT is_demo OR $2)
+        SELECT id, email, name, roles, password_hash, password_version FROM accounts
+        WHERE (id = $1 OR email = $2) AND (NOT is_demo OR $3)
         ",
     )
-    .bind(account_id)
+    .bind(whose.id())
+    .bind(whose.email())
     .bind(demo_accounts)
     .fetch_optional(db)
     .await?)
@@ -75,17 +102,12 @@ pub(crate) async fn find_account(
     db: &PgPool,
     account_id: Uuid,
 ) -> Result<Option<Account>, Failure> {
-    let row: Option<(Uuid, String, String, jiff_sqlx::Timestamp)> =
+    let row: Option<AccountRow> =
         sqlx::query_as("SELECT id, email, name, created_at FROM accounts WHERE id = $1")
             .bind(account_id)
             .fetch_optional(db)
             .await?;
-    Ok(row.map(|(id, email, name, created_at)| Account {
-        id,
-        email,
-        name,
-        created_at: Timestamp::from(created_at),
-    }))
+    Ok(row.map(Account::from))
 }
 
 /// None where there is no such account.
@@ -94,19 +116,14 @@ pub(crate) async fn save_name(
     account_id: Uuid,
     name: &str,
 ) -> Result<Option<Account>, Failure> {
-    let row: Option<(Uuid, String, String, jiff_sqlx::Timestamp)> = sqlx::query_as(
+    let row: Option<AccountRow> = sqlx::query_as(
         "UPDATE accounts SET name = $2 WHERE id = $1 RETURNING id, email, name, created_at",
     )
     .bind(account_id)
     .bind(name)
     .fetch_optional(db)
     .await?;
-    Ok(row.map(|(id, email, name, created_at)| Account {
-        id,
-        email,
-        name,
-        created_at: Timestamp::from(created_at),
-    }))
+    Ok(row.map(Account::from))
 }
 
 /// Whatever was made under the password before counts for nothing any more.

@@ -5,7 +5,8 @@ use shopzen_contracts::{Role, rights::scopes_of};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::roles::{Holder, Whose};
+use super::accounts::Whose;
+use crate::roles::Holder;
 
 type Row = (Uuid, String, Vec<String>, i64);
 
@@ -104,20 +105,4 @@ fn holder((id, email, roles, version): Row) -> Result<Holder, Failure> {
         roles: roles_of(&roles)?,
         version,
     })
-}
-
-impl<'a> Whose<'a> {
-    fn id(self) -> Option<Uuid> {
-        match self {
-            Self::Id(id) => Some(id),
-            Self::Email(_) => None,
-        }
-    }
-
-    fn email(self) -> Option<&'a str> {
-        match self {
-            Self::Id(_) => None,
-            Self::Email(email) => Some(email),
-        }
-    }
 }

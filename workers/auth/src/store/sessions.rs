@@ -160,7 +160,7 @@ pub(crate) async fn find_of(
         .collect())
 }
 
-/// How many sessions an account has, once those are gone that would make it more than `count_max` with one more.
+/// Ends the sessions of an account that were used longest ago, so that with one more it has `count_max` at the most.
 pub(crate) async fn end_oldest(
     db: &mut PgConnection,
     account_id: Uuid,
