@@ -1,8 +1,10 @@
 //! Who is asking. The auth worker issues tokens; every worker verifies them for itself.
 
 pub mod accounts;
+pub mod addresses;
 pub mod authorization;
 pub mod clients;
+pub mod erasure;
 pub mod partners;
 mod roles;
 

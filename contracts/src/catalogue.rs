@@ -17,21 +17,24 @@ use crate::{
             ChangeEmail, ChangeMe, ChangePassword, ConfirmEmail, EndSession, GetMe, ListSessions,
             Register, RequestPasswordReset, ResetPassword, SignIn, SignOut, UseSession,
         },
+        addresses::{AddAddress, ChangeAddress, GetAddress, ListAddresses, RemoveAddress},
         authorization::{Authorize, GetUserinfo},
         clients::{
             AddClient, GetClient, GetMetadata, IntrospectToken, ListClients, RequestToken,
             RevokeClient, RevokeToken, RotateClientSecret, SetClientKeys,
         },
+        erasure::{AccountErased, EraseMe, ExportMe},
         partners::{AddPartner, GetPartner, ListPartners, RevokePartner, RotatePartnerSecret},
     },
     catalog::{
         GetProduct, ImportProducts, ListCategories, ListProducts, ProductChanged, Suggest,
         UpsertProduct,
     },
-    notify::{AuditMails, ListMails, MailSent, SendLetter},
+    notify::{AuditMails, ListMails, ListOwnMails, MailSent, SendLetter},
     orders::{
-        AuditAnswers, AuditDeadlines, AuditOrders, CancelOrder, GetOrder, GetProgress, ListOrders,
-        OrderCancelled, OrderConfirmed, OrderPlaced, OrderRejected, OrdersProgressed, PlaceOrder,
+        AuditAnswers, AuditDeadlines, AuditOrders, CancelOrder, ExportOrders, GetOrder,
+        GetProgress, GetRecipients, ListOrders, OrderCancelled, OrderConfirmed, OrderPlaced,
+        OrderRejected, OrdersProgressed, PlaceOrder,
     },
     payments::{
         AuditLedger, AuditPayments, PaymentActionRequired, PaymentAuthorised, PaymentCaptureFailed,
@@ -108,7 +111,7 @@ impl Body {
 
 /// All of them, by service, and there in the order of reading.
 pub fn messages() -> Vec<Message> {
-    vec![
+    let mut messages = vec![
         command::<IssueToken>(),
         command::<IssueOperatorToken>(),
         query::<GetKeys>(),
@@ -128,6 +131,14 @@ pub fn messages() -> Vec<Message> {
         command::<ChangeEmail>(),
         query::<ListSessions>(),
         command::<EndSession>(),
+        query::<ListAddresses>(),
+        query::<GetAddress>(),
+        command::<AddAddress>(),
+        command::<ChangeAddress>(),
+        command::<RemoveAddress>(),
+        query::<ExportMe>(),
+        command::<EraseMe>(),
+        event::<AccountErased>(),
         command::<Authorize>(),
         query::<GetUserinfo>(),
         command::<RequestToken>(),
@@ -150,6 +161,14 @@ pub fn messages() -> Vec<Message> {
         command::<AddPartner>(),
         command::<RotatePartnerSecret>(),
         command::<RevokePartner>(),
+    ];
+    messages.extend(of_the_others());
+    messages
+}
+
+/// Those of all but auth.
+fn of_the_others() -> Vec<Message> {
+    vec![
         query::<ListProducts>(),
         query::<GetProduct>(),
         query::<ListCategories>(),
@@ -162,6 +181,8 @@ pub fn messages() -> Vec<Message> {
         query::<GetOrder>(),
         query::<ListOrders>(),
         query::<GetProgress>(),
+        query::<GetRecipients>(),
+        query::<ExportOrders>(),
         query::<AuditOrders>(),
         query::<AuditDeadlines>(),
         query::<AuditAnswers>(),
@@ -194,6 +215,7 @@ pub fn messages() -> Vec<Message> {
         event::<PaymentRefunded>(),
         command::<SendLetter>(),
         query::<ListMails>(),
+        query::<ListOwnMails>(),
         query::<AuditMails>(),
         event::<MailSent>(),
         query::<GetReport>(),

@@ -6,6 +6,7 @@
 //!
 //! Architecture invariant: this crate knows no broker, no database and no clock.
 
+mod address;
 mod confidential;
 mod email;
 mod ids;
@@ -21,9 +22,11 @@ pub mod catalogue;
 pub mod notify;
 pub mod orders;
 pub mod payments;
+pub mod privacy;
 pub mod rights;
 pub mod stock;
 
+pub use address::{Address, PostalAddress};
 pub use confidential::Confidential;
 pub use email::is_email;
 pub use ids::{OrderId, ProductId, Sku, Slug};

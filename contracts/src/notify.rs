@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    Access, Command, Confidential, Event, OrderId, Query, Service, audit::OrderSpan, rights::User,
+    Access, Command, Confidential, Event, OrderId, Query, Scope, Service, audit::OrderSpan,
+    rights::User,
 };
 
 /// What a mail is about: one per order and kind, or one per letter about an account.
@@ -86,6 +87,9 @@ pub struct SendLetter {
     pub recipient: String,
     /// Where a click leads, for kinds that have a link.
     pub link: Option<Confidential>,
+    /// Whose account it is about, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account_id: Option<Uuid>,
     /// What the letter is about, where there is something to name: an address, an app.
     pub subject: Option<String>,
 }
@@ -122,7 +126,7 @@ pub struct Mail {
     pub recipient: String,
     pub subject: String,
     pub body: String,
-    /// `pending`, `sent` (a mail server took it) or `kept` (there is no mail server).
+    /// `pending`, `sent` (a mail server took it), `kept` (there is no mail server) or `erased` (with the person).
     pub state: String,
     #[schemars(with = "String")]
     pub created_at: jiff::Timestamp,
@@ -132,6 +136,25 @@ impl Query for ListMails {
     const SUBJECT: &'static str = "shop.qry.notify.v1.mails";
     const ACCESS: Access = Access::OPERATOR;
     type Reply = Mails;
+}
+
+/// What the caller was written, newest first, without links that let somebody in.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListOwnMails {
+    pub cursor: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct OwnMails {
+    pub items: Vec<Mail>,
+    pub next_cursor: Option<String>,
+}
+
+impl Query for ListOwnMails {
+    const SUBJECT: &'static str = "shop.qry.notify.v1.own_mails";
+    const ACCESS: Access = Access::Account(Scope::ProfileWrite);
+    type Reply = OwnMails;
 }
 
 /// Which mails there are about some orders, for an audit.

@@ -8,9 +8,16 @@ use uuid::Uuid;
 use std::collections::BTreeMap;
 
 use crate::{
-    Access, Command, Event, Money, Notice, OrderId, Quantity, Query, Scope, Sku, audit::OrderSpan,
-    payments::PaymentStatus, stock::Shortage,
+    Access, Command, Confidential, Event, Money, Notice, OrderId, PostalAddress, Quantity, Query,
+    Scope, Service, Sku,
+    audit::OrderSpan,
+    payments::PaymentStatus,
+    privacy::{Sealed, StaffAct},
+    rights::User,
+    stock::Shortage,
 };
+
+pub use crate::Address;
 
 /// Buys. The body of `POST /api/v1/orders`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -48,22 +55,6 @@ fn standard_shipping() -> String {
 pub struct OrderLineInput {
     pub sku: Sku,
     pub quantity: Quantity,
-}
-
-/// Where the goods go. Each field has at most 200 characters.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Address {
-    pub name: String,
-    pub line1: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub line2: Option<String>,
-    pub postal_code: String,
-    pub city: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub region: Option<String>,
-    /// ISO 3166-1 alpha-2.
-    pub country: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -359,9 +350,22 @@ pub struct OrderCancelled {
 /// What a message to the shopper says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OrderSummary {
+    /// Empty, as it is sealed below. Events from before have it here, and readers from before need it.
+    #[serde(default)]
     pub email: String,
+    /// Where the message goes, sealed as [`OrderSummary::email_of`] says; [`GetRecipients`] has the key. None where there
+    /// is nobody to write to any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed_email: Option<Sealed>,
     pub lines: Vec<SummaryLine>,
     pub total: Money,
+}
+
+impl OrderSummary {
+    /// Whose e-mail address it is: what is sealed for one order cannot be opened as another's.
+    pub fn email_of(order_id: OrderId) -> String {
+        format!("e-mail of order {order_id}")
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -386,6 +390,71 @@ about_an_order!(OrderPlaced, "shop.evt.orders.v1.placed");
 about_an_order!(OrderConfirmed, "shop.evt.orders.v1.confirmed");
 about_an_order!(OrderRejected, "shop.evt.orders.v1.rejected");
 about_an_order!(OrderCancelled, "shop.evt.orders.v1.cancelled");
+
+/// Whom to write to about orders, and the keys that open their addresses; for the notify worker.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GetRecipients {
+    /// At most [`GetRecipients::ORDERS_MAX`].
+    pub order_ids: Vec<OrderId>,
+}
+
+impl GetRecipients {
+    pub const ORDERS_MAX: usize = 1_000;
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Recipients {
+    /// Of those orders that there are.
+    pub items: Vec<Recipient>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Recipient {
+    pub order_id: OrderId,
+    /// None for a guest.
+    pub account_id: Option<Uuid>,
+    /// Nobody is to be written to any more.
+    pub is_erased: bool,
+    /// In base64url. None where it was destroyed, or where nothing was ever sealed.
+    pub key: Option<Confidential>,
+}
+
+impl Query for GetRecipients {
+    const SUBJECT: &'static str = "shop.qry.orders.v1.recipients";
+    const ACCESS: Access = Access::Users(&[User::Worker(Service::Notify)]);
+    type Reply = Recipients;
+}
+
+/// The caller's orders with all that is known of the caller, newest first.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExportOrders {
+    pub cursor: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ExportedOrders {
+    pub items: Vec<ExportedOrder>,
+    pub next_cursor: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ExportedOrder {
+    pub order: Order,
+    pub email: String,
+    pub shipping_address: PostalAddress,
+    pub shipping_method: String,
+    /// What happened to it.
+    pub progress: Vec<OrderProgress>,
+    pub staff_acts: Vec<StaffAct>,
+}
+
+impl Query for ExportOrders {
+    const SUBJECT: &'static str = "shop.qry.orders.v1.export";
+    const ACCESS: Access = Access::Account(Scope::OrdersRead);
+    type Reply = ExportedOrders;
+}
 
 /// One event of an order, wherever it came from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -241,6 +241,12 @@ pub(crate) const CODES: &[Code] = &[
     ),
     code(
         409,
+        "too_many_addresses",
+        "The address book is full.",
+        "Remove an address that is not needed any more, or change one.",
+    ),
+    code(
+        409,
         "waits_in_sequence",
         "The message waits behind an earlier one about the same thing, which could not be handled.",
         "Decide the earlier one; this one is handled after it.",

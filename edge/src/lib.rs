@@ -49,8 +49,8 @@ pub use tls::TlsError;
 
 use api::{
     accounts, admin_activity, admin_audit, admin_clients, admin_dead_letters, admin_partners,
-    admin_products, admin_roles, admin_stock, catalogue, keys, me, oauth, order_events, orders,
-    products, stock, stock_stream, timeline, webhooks,
+    admin_products, admin_roles, admin_stock, catalogue, keys, me, me_addresses, me_data, oauth,
+    order_events, orders, products, stock, stock_stream, timeline, webhooks,
 };
 use hub::Hub;
 use limits::Limiter;
@@ -164,6 +164,38 @@ fn for_accounts(routes: Routes) -> Routes {
             "/api/v1/me/sessions/{session_id}",
             me::end_session,
             me::END_SESSION,
+        )
+        .api(DELETE, "/api/v1/me", me_data::erase, me_data::ERASE)
+        .api(GET, "/api/v1/me/export", me_data::export, me_data::EXPORT)
+        .api(
+            GET,
+            "/api/v1/me/addresses",
+            me_addresses::list,
+            me_addresses::LIST,
+        )
+        .api(
+            POST,
+            "/api/v1/me/addresses",
+            me_addresses::add,
+            me_addresses::ADD,
+        )
+        .api(
+            GET,
+            "/api/v1/me/addresses/{address_id}",
+            me_addresses::get,
+            me_addresses::GET,
+        )
+        .api(
+            PUT,
+            "/api/v1/me/addresses/{address_id}",
+            me_addresses::change,
+            me_addresses::CHANGE,
+        )
+        .api(
+            DELETE,
+            "/api/v1/me/addresses/{address_id}",
+            me_addresses::remove,
+            me_addresses::REMOVE,
         )
 }
 
@@ -390,7 +422,7 @@ fn pages(routes: Routes) -> Routes {
 }
 
 fn pages_of_accounts(routes: Routes) -> Routes {
-    use pages::account::{authorize, own, password, sign_in, sign_up};
+    use pages::account::{addresses, authorize, data, own, password, sign_in, sign_up};
     routes
         .page("/sign-in", sign_in::show)
         .form("/sign-in", sign_in::send)
@@ -406,6 +438,14 @@ fn pages_of_accounts(routes: Routes) -> Routes {
         .page(AUTHORIZATION_PATH, authorize::show)
         .form(AUTHORIZATION_PATH, authorize::answer)
         .page("/account", own::show)
+        .page("/account/export", data::export)
+        .page("/account/erase", data::ask)
+        .form("/account/erase", data::erase)
+        .page("/account/addresses", addresses::show)
+        .form("/account/addresses", addresses::add)
+        .page("/account/addresses/{address_id}", addresses::show_one)
+        .form("/account/addresses/{address_id}", addresses::change)
+        .form("/account/addresses/{address_id}/remove", addresses::remove)
         .form("/account/password", own::change_password)
         .form("/account/sessions/{session_id}/end", own::end_session)
 }

@@ -351,8 +351,9 @@ struct OAuthProblem {
 }
 
 /// What the names in braces stand for.
-const PATH_PARAMETERS: [(&str, SchemaOf, &str); 10] = [
+const PATH_PARAMETERS: [(&str, SchemaOf, &str); 11] = [
     ("account_id", schema_of::<Uuid>, "The account's id."),
+    ("address_id", schema_of::<Uuid>, "The address's id."),
     (
         "gateway",
         schema_of::<String>,

@@ -96,6 +96,9 @@ pub const WEBHOOK_SECRET: &str = "webhooks-sandbox";
 /// The file in `secrets/` with what the auth worker seals its keys with.
 pub const KEY_ENCRYPTION_SECRET: &str = "auth-key-encryption";
 
+/// The file in `secrets/` with what the orders worker seals people's keys with.
+pub const PERSON_KEYS_SECRET: &str = "orders-key-encryption";
+
 /// The file in `secrets/` with what the auth worker signs what it tells NATS about partners with.
 pub const DOOR_SECRET: &str = "auth-door";
 

@@ -11,7 +11,7 @@ const ADA: &str = "ada@lovelace.example";
 const PASSWORD: &str = "copper-lantern-drizzle";
 
 /// The path of the link in the newest letter of a kind to an address.
-async fn link(shop: &Shop, kind: &str, recipient: &str) -> Result<String> {
+pub(crate) async fn link(shop: &Shop, kind: &str, recipient: &str) -> Result<String> {
     let mut found = None;
     wait_for("the letter is there", async || {
         let mails = shop.ask(&["mail", "ls", "--limit", "100"])?;
@@ -33,20 +33,29 @@ async fn link(shop: &Shop, kind: &str, recipient: &str) -> Result<String> {
 
 /// Registers, and follows the link in the letter.
 async fn register(shop: &Shop, browser: &mut Browser) -> Result<()> {
+    register_as(shop, browser, "Ada", ADA).await
+}
+
+pub(crate) async fn register_as(
+    shop: &Shop,
+    browser: &mut Browser,
+    name: &str,
+    email: &str,
+) -> Result<()> {
     let form_token = browser.get("/sign-up").await?.hidden("form_token")?;
     let fields = [
         ("form_token", form_token.as_str()),
-        ("name", "Ada"),
-        ("email", ADA),
+        ("name", name),
+        ("email", email),
         ("password", PASSWORD),
     ];
     let page = browser.post("/sign-up", &fields).await?;
     ensure!(page.text.contains("Look into your mail"), "{page:?}");
-    let link = link(shop, "confirm_email", ADA).await?;
+    let link = link(shop, "confirm_email", email).await?;
     let page = browser.get(&link).await?;
     let token = page.hidden("token")?;
     // A mail program that looks at the link confirms nothing.
-    let refused = browser.sign_in(ADA, PASSWORD).await?;
+    let refused = browser.sign_in(email, PASSWORD).await?;
     ensure!(refused.status == 422, "{refused:?}");
     let form_token = page.hidden("form_token")?;
     let fields = [

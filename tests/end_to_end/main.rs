@@ -17,6 +17,7 @@ mod live;
 mod oauth;
 mod openid;
 mod partners;
+mod people;
 mod rights;
 mod secrets;
 mod staff;

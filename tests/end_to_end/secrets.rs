@@ -19,14 +19,14 @@ const THE_DEMOS: &[&str] = &["logs/output"];
 const SECRET_LENGTH_MIN: usize = 16;
 
 /// Something that nobody may find, by the name under which it may be spoken of.
-struct Secret {
+pub(crate) struct Secret {
     name: String,
     text: String,
     /// Places that have it for a reason.
     kept: &'static [&'static str],
 }
 
-fn secret(name: impl Into<String>, text: impl Into<String>) -> Secret {
+pub(crate) fn secret(name: impl Into<String>, text: impl Into<String>) -> Secret {
     Secret {
         name: name.into(),
         text: text.into(),
@@ -35,7 +35,7 @@ fn secret(name: impl Into<String>, text: impl Into<String>) -> Secret {
 }
 
 /// Text from somewhere.
-struct Found {
+pub(crate) struct Found {
     place: String,
     bytes: Vec<u8>,
 }
@@ -45,7 +45,7 @@ fn contains(bytes: &[u8], text: &[u8]) -> bool {
 }
 
 /// Where which secret was found. Databases show bytes as hexadecimal digits.
-fn leaks(everything: &[Found], secrets: &[Secret]) -> Vec<String> {
+pub(crate) fn leaks(everything: &[Found], secrets: &[Secret]) -> Vec<String> {
     let mut leaks = Vec::new();
     for Found { place, bytes } in everything {
         for Secret { name, text, kept } in secrets {
@@ -74,7 +74,7 @@ fn files_below(folder: &Path, name: &str, found: &mut Vec<Found>) -> Result<()> 
 }
 
 /// All logs, the broker's store, and every row of every table.
-async fn everything(shop: &Shop) -> Result<Vec<Found>> {
+pub(crate) async fn everything(shop: &Shop) -> Result<Vec<Found>> {
     let mut found = vec![Found {
         place: "logs/output".to_owned(),
         bytes: shop.output().into_bytes(),

@@ -78,6 +78,7 @@ impl Shop {
             ..Default::default()
         };
         let orders = shopzen_orders::Config {
+            key_encryption_key: Secret::new("k".repeat(32)),
             database_url: url(Service::Orders),
             ..Default::default()
         };

@@ -13,19 +13,21 @@ use shopzen_contracts::{
             ChangeEmail, ChangeMe, ChangePassword, ConfirmEmail, EndSession, GetMe, ListSessions,
             Register, RequestPasswordReset, ResetPassword, SignIn, SignOut, UseSession,
         },
+        addresses::{AddAddress, ChangeAddress, GetAddress, ListAddresses, RemoveAddress},
         authorization::{Authorize, GetUserinfo},
         clients::{
             AddClient, GetClient, GetMetadata, IntrospectToken, ListClients, RequestToken,
             RevokeClient, RevokeToken, RotateClientSecret, SetClientKeys,
         },
+        erasure::{EraseMe, ExportMe},
         partners::{AddPartner, GetPartner, ListPartners, RevokePartner, RotatePartnerSecret},
     },
     catalog::{GetProduct, ImportProducts, ListCategories, ListProducts, Suggest, UpsertProduct},
     catalogue,
-    notify::{AuditMails, ListMails, SendLetter},
+    notify::{AuditMails, ListMails, ListOwnMails, SendLetter},
     orders::{
-        AuditAnswers, AuditDeadlines, AuditOrders, CancelOrder, GetOrder, GetProgress, ListOrders,
-        OrdersProgressed, PlaceOrder,
+        AuditAnswers, AuditDeadlines, AuditOrders, CancelOrder, ExportOrders, GetOrder,
+        GetProgress, GetRecipients, ListOrders, OrdersProgressed, PlaceOrder,
     },
     payments::{AuditLedger, AuditPayments, ReceiveWebhook},
     stock::{
@@ -67,6 +69,7 @@ impl Role {
         match self {
             // Every worker verifies access tokens itself.
             Self::Worker(Service::Auth) => owned(&[GetTrust::SUBJECT, SendLetter::SUBJECT]),
+            Self::Worker(Service::Notify) => owned(&[GetTrust::SUBJECT, GetRecipients::SUBJECT]),
             Self::Worker(_) => vec![GetTrust::SUBJECT.to_owned()],
             Self::Edge => owned(&[
                 ListProducts::SUBJECT,
@@ -96,8 +99,6 @@ impl Role {
                 ChangeMe::SUBJECT,
                 ChangePassword::SUBJECT,
                 ChangeEmail::SUBJECT,
-                ListSessions::SUBJECT,
-                EndSession::SUBJECT,
                 GetMetadata::SUBJECT,
                 Authorize::SUBJECT,
                 GetUserinfo::SUBJECT,
@@ -120,6 +121,7 @@ impl Role {
                 RevokePartner::SUBJECT,
             ])
             .into_iter()
+            .chain(of_people())
             .chain(Service::ALL.into_iter().map(history))
             .chain(
                 Service::ALL
@@ -180,7 +182,9 @@ impl Role {
     /// Whom it asks for a sign of life when there is no answer.
     pub fn pings(self) -> Vec<String> {
         match self {
-            // A worker asks for keys only, and does without a sign of life.
+            // It waits for the answer with events in hand.
+            Self::Worker(Service::Notify) => vec![ping_of(Service::Orders.name())],
+            // The others ask for keys only, or by the way, and do without a sign of life.
             Self::Worker(_) => Vec::new(),
             Self::Edge => catalogue::OWNERS.map(ping_of).into(),
             Self::Audit => Service::ALL.map(|worker| ping_of(worker.name())).into(),
@@ -212,6 +216,23 @@ fn owned(subjects: &[&str]) -> Vec<String> {
         .iter()
         .map(|subject| (*subject).to_owned())
         .collect()
+}
+
+/// What people ask about themselves.
+fn of_people() -> Vec<String> {
+    owned(&[
+        ListSessions::SUBJECT,
+        EndSession::SUBJECT,
+        ListAddresses::SUBJECT,
+        GetAddress::SUBJECT,
+        AddAddress::SUBJECT,
+        ChangeAddress::SUBJECT,
+        RemoveAddress::SUBJECT,
+        ExportMe::SUBJECT,
+        ExportOrders::SUBJECT,
+        ListOwnMails::SUBJECT,
+        EraseMe::SUBJECT,
+    ])
 }
 
 fn history(service: Service) -> String {

@@ -3,6 +3,7 @@
 mod accounts;
 mod audits;
 mod clients;
+mod people;
 mod values;
 
 use std::{

@@ -90,7 +90,7 @@ pub(crate) async fn email(
 }
 
 /// What needs the password once more. Under an idempotency key its hash would be kept.
-async fn by_password<C: Command<Reply = PasswordOutcome>>(
+pub(super) async fn by_password<C: Command<Reply = PasswordOutcome>>(
     mut caller: Caller,
     body: bytes::Bytes,
     status: StatusCode,

@@ -13,6 +13,8 @@ pub(crate) mod admin_stock;
 pub(crate) mod catalogue;
 pub(crate) mod keys;
 pub(crate) mod me;
+pub(crate) mod me_addresses;
+pub(crate) mod me_data;
 pub(crate) mod oauth;
 pub(crate) mod order_events;
 pub(crate) mod orders;

@@ -3,7 +3,9 @@
 //! Forms post here and lead on by a redirect. A page that comes back with complaints has the fields filled in again, but for
 //! passwords.
 
+pub(crate) mod addresses;
 pub(crate) mod authorize;
+pub(crate) mod data;
 pub(crate) mod own;
 pub(crate) mod password;
 pub(crate) mod sign_in;
@@ -77,7 +79,7 @@ fn complaints(refusal: Refusal) -> Result<(StatusCode, Vec<String>), Refusal> {
     };
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::UNPROCESSABLE_ENTITY);
     match problem.status {
-        403 | 422 | 429 => Ok((status, said(&problem))),
+        403 | 409 | 422 | 429 => Ok((status, said(&problem))),
         _ => Err(Refusal::Worker(problem)),
     }
 }

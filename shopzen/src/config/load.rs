@@ -215,6 +215,9 @@ pub fn of_running_shop(data: &DataDir, state: &State) -> Dict {
     if let Some(secret) = data.find_secret(roles::KEY_ENCRYPTION_SECRET) {
         settings["auth"]["key_encryption_key"] = secret.into();
     }
+    if let Some(secret) = data.find_secret(roles::PERSON_KEYS_SECRET) {
+        settings["orders"]["key_encryption_key"] = secret.into();
+    }
     if let Some(secret) = data.find_secret(roles::DOOR_SECRET) {
         settings["auth"]["door_secret"] = secret.into();
     }

@@ -263,6 +263,7 @@ impl Shop {
         // Made the first time; the settings take it from its file, as those of the roles will.
         data.secret(roles::WEBHOOK_SECRET)?;
         data.secret(roles::KEY_ENCRYPTION_SECRET)?;
+        data.secret(roles::PERSON_KEYS_SECRET)?;
         let config = config::load(
             config::of_running_shop(&data, &state.get()),
             config::listening_at(http, ops, args.nats_detour.as_deref()),

@@ -1,7 +1,9 @@
 //! What others ask to be done.
 
 pub(crate) mod accounts;
+pub(crate) mod addresses;
 pub(crate) mod authorize;
+pub(crate) mod erasure;
 pub(crate) mod sessions;
 pub(crate) mod tokens;
 

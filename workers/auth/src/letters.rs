@@ -139,6 +139,7 @@ fn request(letter: &DueLetter, links: &Links, issuer: &str) -> SendLetter {
         kind: letter.kind,
         recipient: letter.recipient.clone(),
         link,
+        account_id: letter.account_id,
         subject: letter.subject.clone(),
     }
 }

@@ -41,16 +41,18 @@ use shopzen_contracts::{
             ChangeEmail, ChangeMe, ChangePassword, ConfirmEmail, EndSession, GetMe, ListSessions,
             Register, RequestPasswordReset, ResetPassword, SignIn, SignOut, UseSession,
         },
+        addresses::{AddAddress, ChangeAddress, GetAddress, ListAddresses, RemoveAddress},
         authorization::{Authorize, GetUserinfo},
         clients::{
             AddClient, GetClient, GetMetadata, IntrospectToken, ListClients, RequestToken,
             RevokeClient, RevokeToken, RotateClientSecret, SetClientKeys,
         },
+        erasure::{EraseMe, ExportMe},
         partners::{AddPartner, GetPartner, ListPartners, RevokePartner, RotatePartnerSecret},
     },
 };
 
-use commands::{accounts, authorize, sessions, tokens};
+use commands::{accounts, addresses, authorize, erasure, sessions, tokens};
 use letters::Taken;
 use passwords::Passwords;
 
@@ -115,7 +117,7 @@ pub fn worker(config: Config) -> Worker {
         token_lifetime: Duration::from_secs(config.token_lifetime_s.into()),
         key_rotation: config.key_rotation(),
         signing: Arc::new(Signing {
-            seal: Seal::new(&config.key_encryption_key),
+            seal: Seal::derived(&config.key_encryption_key, seal::PURPOSE),
             signer: Mutex::default(),
         }),
         passwords: Passwords::new(),
@@ -153,6 +155,13 @@ pub fn worker(config: Config) -> Worker {
     .on_commands::<EndSession, _>(sessions::end_session)
     .answer::<GetMe, _>(queries::me)
     .answer::<ListSessions, _>(queries::sessions)
+    .on_commands::<AddAddress, _>(addresses::add)
+    .on_commands::<ChangeAddress, _>(addresses::change)
+    .on_commands::<RemoveAddress, _>(addresses::remove)
+    .answer::<ListAddresses, _>(queries::addresses)
+    .answer::<GetAddress, _>(queries::address)
+    .answer::<ExportMe, _>(queries::export_me)
+    .on_command::<EraseMe, _>(erasure::erase_me)
     .every(
         "answer wishes",
         accounts::ANSWER_EVERY,
@@ -195,6 +204,7 @@ async fn forget(cx: &mut Cx, _: &Auth) -> Result<bool, Failure> {
     store::letters::forget(cx.db(), LETTERS_KEPT_FOR).await?;
     store::authorization::forget_codes(cx.db(), grants::CODES_KEPT_FOR).await?;
     store::sessions::forget(cx.db()).await?;
+    store::erasure::forget_orphans(cx.db()).await?;
     store::sessions::forget_failures(cx.db(), FAILURES_KEPT_FOR).await?;
     Ok(false)
 }

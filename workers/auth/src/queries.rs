@@ -1,21 +1,29 @@
 //! What tokens are signed with, and what an account's owner may know about it.
 
-use shopzen_chassis::{Refused, Request};
+use shopzen_chassis::{Activity, Refused, Request, find_activity_about};
 use shopzen_contracts::{
-    Problem, Scope,
+    Problem, Scope, Service,
     auth::{
         GetKeys, GetTrust, KeySet, ListSigningKeys, SigningKeys, Trust,
         accounts::{Account, GetMe, ListSessions, Sessions},
+        addresses::{Addresses, GetAddress, ListAddresses, SavedAddress},
         authorization::{AUTHORIZATION_PATH, GetUserinfo, OPENID_SCOPES, USERINFO_PATH, Userinfo},
         clients::{
             GetMetadata, GrantType, INTROSPECTION_PATH, JWKS_PATH, Metadata, REVOCATION_PATH,
             TOKEN_PATH,
         },
+        erasure::{ExportMe, ExportedAccount},
     },
+    privacy::StaffAct,
 };
 use sqlx::PgPool;
 
-use crate::{Auth, commands::accounts::account_of, grants::REVOCATIONS_MAX, proof, store};
+use crate::{
+    Auth,
+    commands::{accounts::account_of, addresses::no_such_address},
+    grants::REVOCATIONS_MAX,
+    proof, store,
+};
 
 pub(crate) async fn keys(db: &PgPool, _: &Auth, _: &Request<GetKeys>) -> Result<KeySet, Refused> {
     let mut db = db.acquire().await?;
@@ -131,6 +139,60 @@ pub(crate) async fn sessions(
     Ok(Sessions {
         items: store::sessions::find_of(db, account_id, current).await?,
     })
+}
+
+pub(crate) async fn addresses(
+    db: &PgPool,
+    _: &Auth,
+    request: &Request<ListAddresses>,
+) -> Result<Addresses, Refused> {
+    let account_id = account_of(&request.caller)?;
+    let mut db = db.acquire().await?;
+    let items = store::addresses::find_of(&mut db, account_id).await?;
+    Ok(Addresses { items })
+}
+
+pub(crate) async fn address(
+    db: &PgPool,
+    _: &Auth,
+    request: &Request<GetAddress>,
+) -> Result<SavedAddress, Refused> {
+    let account_id = account_of(&request.caller)?;
+    let mut db = db.acquire().await?;
+    let found = store::addresses::find(&mut db, account_id, request.body.id).await?;
+    Ok(found.ok_or_else(no_such_address)?)
+}
+
+/// All that is known here of who asks.
+pub(crate) async fn export_me(
+    db: &PgPool,
+    _: &Auth,
+    request: &Request<ExportMe>,
+) -> Result<ExportedAccount, Refused> {
+    let id = account_of(&request.caller)?;
+    let account = store::accounts::find_account(db, id).await?;
+    let account = account.ok_or_else(|| Problem::not_found("account"))?;
+    let things = [format!("account {id}")];
+    let acts = find_activity_about(db, Service::Auth, &things, StaffAct::EXPORTED_MAX).await?;
+    let addresses = store::addresses::find_of(&mut *db.acquire().await?, id).await?;
+    Ok(ExportedAccount {
+        account,
+        addresses,
+        sessions: store::sessions::find_of(db, id, request.caller.session_id()).await?,
+        consents: store::erasure::find_consents(db, id).await?,
+        staff_acts: acts.into_iter().map(staff_act).collect(),
+    })
+}
+
+fn staff_act(act: Activity) -> StaffAct {
+    StaffAct {
+        thing: act.thing,
+        command: act.subject,
+        before: act.before,
+        after: act.after,
+        reason: act.reason,
+        at: act.at,
+    }
 }
 
 pub(crate) async fn userinfo(

@@ -1,9 +1,11 @@
 //! All SQL of the auth worker.
 
 pub(crate) mod accounts;
+pub(crate) mod addresses;
 pub(crate) mod authorization;
 pub(crate) mod clients;
 pub(crate) mod connections;
+pub(crate) mod erasure;
 pub(crate) mod letters;
 pub(crate) mod revocations;
 pub(crate) mod roles;

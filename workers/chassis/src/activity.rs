@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use shopzen_contracts::{Access, Command, FieldError, Problem, auth::OPERATOR, header};
+use shopzen_contracts::{Access, Command, FieldError, Problem, Service, auth::OPERATOR, header};
 use sqlx::{PgConnection, PgPool, Row, postgres::PgRow};
 use uuid::Uuid;
 
@@ -157,6 +157,41 @@ impl Cx {
             self.recorded.push(Recorded { actor, act: None });
         }
     }
+}
+
+impl Cx {
+    /// Takes out of what was recorded about these things what staff said in their own words: it may name people.
+    pub async fn forget_reasons(&mut self, things: &[String]) -> Result<(), Failure> {
+        sqlx::query(
+            "UPDATE activity SET reason = NULL WHERE thing = ANY($1) AND reason IS NOT NULL",
+        )
+        .bind(things)
+        .execute(self.db())
+        .await?;
+        Ok(())
+    }
+}
+
+/// What staff did to these things, newest first; for who the things belong to.
+pub async fn find_activity_about(
+    pool: &PgPool,
+    service: Service,
+    things: &[String],
+    limit: u32,
+) -> Result<Vec<Activity>, Failure> {
+    let rows = sqlx::query(
+        "
+        SELECT id, actor, client_id, token_id, subject, route, thing, before, after, reason, trace_id, at
+        FROM activity WHERE thing = ANY($1) ORDER BY id DESC LIMIT $2
+        ",
+    )
+    .bind(things)
+    .bind(i64::from(limit))
+    .fetch_all(pool)
+    .await?;
+    rows.iter()
+        .map(|row| activity(row, service.name()))
+        .collect()
 }
 
 /// Writes down what was recorded for those commands that were obeyed.

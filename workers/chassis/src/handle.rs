@@ -4,19 +4,20 @@ use std::{
     fmt,
     future::Future,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
-use shopzen_contracts::{Event, Notice, Problem, Scope, auth::Claims};
+use shopzen_contracts::{Event, Notice, Problem, Query, Scope, auth::Claims};
 use sqlx::{
     AssertSqlSafe, Executor, PgConnection, PgPool, Postgres, pool::PoolConnection, postgres::PgRow,
 };
 use uuid::Uuid;
 
 use crate::{
-    Asker, Failure, Refused,
+    Asker, Asking, Bus, Failure, Refused,
     activity::{Actor, Recorded},
     clock,
     failpoint::{self, Failpoint},
@@ -124,6 +125,28 @@ impl Cx {
         clock::new_id()
     }
 
+    /// Asks another worker while the transaction is open, so with a short deadline, and only who never waits for this
+    /// worker. Whatever is the matter over there, what is handled here is tried again.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no answer in time, or a refusal.
+    pub async fn ask<Q: Query>(
+        &mut self,
+        query: &Q,
+        deadline: Duration,
+    ) -> Result<Q::Reply, Failure> {
+        let asking = Asking {
+            deadline,
+            ..Asking::default()
+        };
+        let answered = self.connections.asker.query(query, &asking).await;
+        answered.map_err(|error| Failure::Unavailable {
+            what: "another worker",
+            why: error.to_string(),
+        })
+    }
+
     /// Publishes an event, because of `cause`.
     pub fn publish<E: Event>(&mut self, event: &E, cause: &Cause) {
         self.told.events.push(OutboxRow {
@@ -182,6 +205,8 @@ impl Drop for Cx {
 #[derive(Debug)]
 pub(crate) struct Connections {
     pool: PgPool,
+    /// For what a transaction has to know from elsewhere.
+    asker: Asker,
     at_hand: Mutex<Vec<PoolConnection<Postgres>>>,
 }
 
@@ -189,9 +214,10 @@ pub(crate) struct Connections {
 const AT_HAND_MAX: usize = 3;
 
 impl Connections {
-    pub(crate) fn new(pool: PgPool) -> Self {
+    pub(crate) fn new(pool: PgPool, bus: Bus) -> Self {
         Self {
             pool,
+            asker: Asker::new(bus),
             at_hand: Mutex::default(),
         }
     }

@@ -100,7 +100,7 @@ impl Harness {
         let (relay, _) = Relay::new(bus, Arc::new(gate));
         let engine = Arc::new(Engine {
             service: worker.service,
-            connections: Arc::new(Connections::new(pool.clone())),
+            connections: Arc::new(Connections::new(pool.clone(), bus.clone())),
             pool,
             relay: Arc::new(relay),
             bus: bus.clone(),

@@ -8,8 +8,9 @@ use std::{collections::HashMap, time::Duration};
 use sha2::{Digest, Sha256};
 use shopzen_contracts::Problem;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
-use crate::{Failure, handle::Caller};
+use crate::{Cx, Failure, handle::Caller};
 
 /// The longest key, in characters.
 pub(crate) const KEY_LENGTH_MAX: usize = 255;
@@ -48,6 +49,25 @@ impl Key {
             name: key.to_owned(),
             fingerprint: Sha256::digest(body).into(),
         })
+    }
+}
+
+impl Cx {
+    /// Forgets what an account was answered, and where somebody was told this: whoever repeats such a request under its
+    /// key is not known again.
+    pub async fn forget_answers(
+        &mut self,
+        account_id: Uuid,
+        said: Option<&str>,
+    ) -> Result<(), Failure> {
+        let forget =
+            "DELETE FROM idempotency_keys WHERE right(scope, 36) = $1 OR position($2 IN reply) > 0";
+        sqlx::query(forget)
+            .bind(account_id.to_string())
+            .bind(said)
+            .execute(self.db())
+            .await?;
+        Ok(())
     }
 }
 

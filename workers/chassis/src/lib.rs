@@ -37,6 +37,7 @@ mod reconcile;
 mod respond;
 mod retention;
 mod routes;
+mod seal;
 mod secret;
 mod sweep;
 mod tail_guard;
@@ -51,7 +52,7 @@ pub mod tamper;
 pub mod telemetry;
 pub mod trace;
 
-pub use activity::{ACTIVITY_MAX, Act, Activity, ListActivity};
+pub use activity::{ACTIVITY_MAX, Act, Activity, ListActivity, find_activity_about};
 pub use ask::{Answered, AskError, Asker, Asking, ping_of};
 pub use builder::WorkerBuilder;
 pub use builtin::{Builtin, By};
@@ -73,6 +74,7 @@ pub use queue::{Queue, queue};
 pub use reconcile::{Missed, Republished};
 pub use respond::respond;
 pub use routes::Kinds;
+pub use seal::{SEAL_KEY_BYTES, Seal};
 pub use secret::Secret;
 pub use worker::{Description, StartError, Worker};
 

@@ -157,7 +157,7 @@ impl Worker {
         let engine = Arc::new(Engine {
             service,
             pool: pool.clone(),
-            connections: Arc::new(Connections::new(pool.clone())),
+            connections: Arc::new(Connections::new(pool.clone(), bus.clone())),
             relay: Arc::new(relay),
             bus: bus.clone(),
             tasks: tasks.clone(),

@@ -128,6 +128,7 @@ mod tests {
             kind,
             recipient: "ada@example.com".to_owned(),
             link: Some(Confidential::new("https://shop.example/confirm?token=t")),
+            account_id: None,
             subject: Some("new@example.com".to_owned()),
         }
     }

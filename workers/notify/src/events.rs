@@ -2,14 +2,16 @@
 
 use shopzen_chassis::{Cause, Cx, Failure, Received};
 use shopzen_contracts::{
+    OrderId,
     notify::MailSent,
-    orders::{OrderCancelled, OrderConfirmed, OrderRejected},
+    orders::{OrderCancelled, OrderConfirmed, OrderRejected, OrderSummary},
 };
+use uuid::Uuid;
 
 use crate::{
     Notify, gateway,
     letter::{self, About, Letter},
-    sending,
+    people, sending,
     store::{self, NewMail, State},
 };
 
@@ -37,38 +39,87 @@ news! {
     OrderCancelled => Cancelled;
 }
 
+impl News {
+    fn order_id(&self) -> OrderId {
+        match self {
+            Self::Confirmed(event) => event.order_id,
+            Self::Rejected(event) => event.order_id,
+            Self::Cancelled(event) => event.order_id,
+        }
+    }
+
+    fn summary(&self) -> &OrderSummary {
+        match self {
+            Self::Confirmed(event) => &event.summary,
+            Self::Rejected(event) => &event.summary,
+            Self::Cancelled(event) => &event.summary,
+        }
+    }
+
+    fn letter(&self, shop: &str) -> Letter {
+        match self {
+            Self::Confirmed(event) => letter::confirmed(shop, event),
+            Self::Rejected(event) => letter::rejected(shop, event),
+            Self::Cancelled(event) => letter::cancelled(shop, event),
+        }
+    }
+}
+
+/// A letter on its way out.
+pub(crate) struct Outgoing<'a> {
+    pub(crate) letter: Letter,
+    pub(crate) cause: &'a Cause,
+    pub(crate) account_id: Option<Uuid>,
+    /// There is nobody to write to any more. What is kept is that there would have been a letter.
+    pub(crate) is_erased: bool,
+}
+
 /// Writes letters, and sets them on their way.
 pub(crate) async fn tell(
     cx: &mut Cx,
     notify: &Notify,
     news: &[Received<News>],
 ) -> Result<(), Failure> {
-    let letters = news.iter().map(|Received { event, cause }| {
-        let letter = match event {
-            News::Confirmed(event) => letter::confirmed(&notify.shop, event),
-            News::Rejected(event) => letter::rejected(&notify.shop, event),
-            News::Cancelled(event) => letter::cancelled(&notify.shop, event),
-        };
-        (letter, cause)
-    });
+    let order_ids = news.iter().map(|Received { event, .. }| event.order_id());
+    let recipients = people::recipients(cx, order_ids).await?;
+    let mut letters = Vec::with_capacity(news.len());
+    for Received { event, cause } in news {
+        let recipient = recipients.get(&event.order_id());
+        let address = people::address(event.order_id(), event.summary(), recipient)?;
+        let mut letter = event.letter(&notify.shop);
+        letter.recipient = letter::single_line(address.as_deref().unwrap_or_default());
+        letters.push(Outgoing {
+            letter,
+            cause,
+            account_id: recipient.and_then(|it| it.account_id),
+            is_erased: address.is_none(),
+        });
+    }
     send(cx, notify, letters).await
 }
 
 /// Writes letters down, unless they are there already, and sets them on their way.
-pub(crate) async fn send<'a>(
+pub(crate) async fn send(
     cx: &mut Cx,
     notify: &Notify,
-    letters: impl Iterator<Item = (Letter, &'a Cause)>,
+    letters: Vec<Outgoing<'_>>,
 ) -> Result<(), Failure> {
-    let mails: Vec<NewMail<'a>> = letters
-        .map(|(letter, cause)| NewMail {
+    let mails: Vec<NewMail<'_>> = letters
+        .into_iter()
+        .map(|outgoing| NewMail {
             id: cx.new_id(),
             state: match notify.gateway {
-                Some(_) if gateway::is_address(&letter.recipient) => State::Pending,
+                _ if outgoing.is_erased => State::Erased,
+                Some(_) if gateway::is_address(&outgoing.letter.recipient) => State::Pending,
                 Some(_) | None => State::Kept,
             },
-            letter,
-            cause,
+            letter: if outgoing.is_erased {
+                outgoing.letter.without_text()
+            } else {
+                outgoing.letter
+            },
+            cause: outgoing.cause,
+            account_id: outgoing.account_id,
         })
         .collect();
     let now = cx.now();
@@ -81,7 +132,10 @@ pub(crate) async fn send<'a>(
         sending::send_due(cx, notify).await?;
         return Ok(());
     }
-    for mail in mails.iter().filter(|mail| written.contains(&mail.id)) {
+    let told = mails
+        .iter()
+        .filter(|mail| mail.state != State::Erased && written.contains(&mail.id));
+    for mail in told {
         if let About::Order(order_id) = mail.letter.about {
             let kind = mail.letter.kind;
             cx.publish(&MailSent { order_id, kind }, mail.cause);

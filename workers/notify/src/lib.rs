@@ -11,6 +11,7 @@ mod config;
 mod events;
 mod gateway;
 mod letter;
+mod people;
 mod queries;
 mod sending;
 mod store;
@@ -20,7 +21,8 @@ use std::{sync::Arc, time::Duration};
 use shopzen_chassis::{Kinds, Worker, queue};
 use shopzen_contracts::{
     Service,
-    notify::{AuditMails, ListMails, SendLetter},
+    auth::erasure::AccountErased,
+    notify::{AuditMails, ListMails, ListOwnMails, SendLetter},
     orders::{OrderCancelled, OrderConfirmed, OrderRejected},
 };
 
@@ -59,10 +61,18 @@ pub fn worker(config: Config) -> Worker {
                 .in_passing::<OrderCancelled>(),
             events::tell,
         )
+        .on_event::<AccountErased, _>(people::on_account_erased)
         .on_commands::<SendLetter, _>(commands::send_letter)
         .answer::<ListMails, _>(queries::list_mails)
+        .answer::<ListOwnMails, _>(people::own_mails)
         .answer::<AuditMails, _>(queries::audit_mails)
         .every("send mails", SEND_EVERY, sending::send_due)
+        .every("look after people", people::LOOK_EVERY, people::look)
+        .every(
+            "forget letters",
+            people::FORGET_EVERY,
+            people::forget_letters,
+        )
         .drain(received, |_| true, sending::record)
         .build()
 }

@@ -1,6 +1,7 @@
 //! All SQL of the notify worker.
 
 pub(crate) mod audit;
+pub(crate) mod people;
 
 use std::{collections::HashSet, time::Duration};
 
@@ -25,6 +26,7 @@ pub(crate) static MIGRATOR: Migrator = sqlx::migrate!();
 pub(crate) enum State {
     Pending,
     Kept,
+    Erased,
 }
 
 impl State {
@@ -32,6 +34,7 @@ impl State {
         match self {
             Self::Pending => "pending",
             Self::Kept => "kept",
+            Self::Erased => "erased",
         }
     }
 }
@@ -42,6 +45,7 @@ pub(crate) struct NewMail<'a> {
     pub(crate) letter: Letter,
     pub(crate) state: State,
     pub(crate) cause: &'a Cause,
+    pub(crate) account_id: Option<Uuid>,
 }
 
 /// When a mail is tried again.
@@ -61,14 +65,17 @@ pub(crate) async fn insert_mails(
     let written: Vec<Uuid> = sqlx::query_scalar(
         "
         INSERT INTO mails
-            (id, order_id, letter_id, kind, recipient, subject, body, state, next_at, cause_id, trace_parent, created_at)
+            (id, order_id, letter_id, kind, recipient, subject, body, state, next_at, cause_id, trace_parent, created_at,
+            account_id, is_owner_known)
         SELECT
             id, order_id, letter_id, kind, recipient, subject, body, state,
-            CASE WHEN state = 'pending' THEN now() END, cause_id, trace_parent, $11
+            CASE WHEN state = 'pending' THEN now() END, cause_id, trace_parent, $11,
+            account_id, true
         FROM unnest(
             $1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::uuid[],
-            $10::text[]
-        ) AS row (id, order_id, letter_id, kind, recipient, subject, body, state, cause_id, trace_parent)
+            $10::text[], $12::uuid[]
+        ) AS row
+            (id, order_id, letter_id, kind, recipient, subject, body, state, cause_id, trace_parent, account_id)
         ORDER BY order_id, letter_id, kind
         -- By the order and kind, or by the letter.
         ON CONFLICT DO NOTHING
@@ -86,6 +93,7 @@ pub(crate) async fn insert_mails(
     .bind(mails.iter().map(|mail| mail.cause.event_id).collect::<Vec<_>>())
     .bind(mails.iter().map(|mail| mail.cause.trace.as_str()).collect::<Vec<_>>())
     .bind(now.to_sqlx())
+    .bind(mails.iter().map(|mail| mail.account_id).collect::<Vec<_>>())
     .fetch_all(db)
     .await?;
     Ok(written.into_iter().collect())

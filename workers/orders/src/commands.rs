@@ -10,9 +10,10 @@ use shopzen_contracts::{
 };
 
 use crate::{
-    Config,
+    Orders,
     domain::{Input, State},
     events::{Happening, advance},
+    keys::Person,
     pricing,
     queries::{Viewer, load_for},
     store::{self, NewOrder},
@@ -22,7 +23,7 @@ use crate::{
 /// Accepts orders: priced, frozen and durable, or refused with everything that is wrong with them.
 pub(crate) async fn place(
     cx: &mut Cx,
-    config: &Config,
+    orders: &Orders,
     requests: &[Request<PlaceOrder>],
 ) -> Answers<AcceptedOrder> {
     let skus: BTreeSet<&str> = requests
@@ -35,7 +36,7 @@ pub(crate) async fn place(
     let mut answers = Vec::with_capacity(requests.len());
     let mut accepted = Vec::with_capacity(requests.len());
     for request in requests {
-        let agreement = match pricing::agree(&request.body, &prices, config, now) {
+        let agreement = match pricing::agree(&request.body, &prices, &orders.config, now) {
             Ok(agreement) => agreement,
             Err(problem) => {
                 answers.push(Err(problem));
@@ -60,11 +61,14 @@ pub(crate) async fn place(
         };
         cx.publish(&placed, &request.cause);
         let account_id = request.caller.account_id();
+        // An account may have one already.
+        let sealed_key = orders.keys.make(Person::who_placed(id, account_id))?;
         accepted.push(NewOrder {
             id,
             account_id,
             agreement,
             token_hash,
+            sealed_key,
         });
         answers.push(Ok(AcceptedOrder {
             order,
@@ -72,7 +76,7 @@ pub(crate) async fn place(
         }));
     }
     if !accepted.is_empty() {
-        store::insert_orders(cx.db(), &accepted, config.deadline_s, now).await?;
+        store::insert_orders(cx.db(), &accepted, orders.config.deadline_s, now).await?;
     }
     Ok(answers)
 }
@@ -80,19 +84,19 @@ pub(crate) async fn place(
 /// Ends an order, for who may.
 pub(crate) async fn cancel(
     cx: &mut Cx,
-    config: &Config,
+    orders: &Orders,
     requests: &[Request<CancelOrder>],
 ) -> Answers<Order> {
     let mut answers = Vec::with_capacity(requests.len());
     for request in requests {
-        answers.push(cancel_one(cx, config, request).await?);
+        answers.push(cancel_one(cx, orders, request).await?);
     }
     Ok(answers)
 }
 
 async fn cancel_one(
     cx: &mut Cx,
-    config: &Config,
+    orders: &Orders,
     request: &Request<CancelOrder>,
 ) -> Result<Result<Order, Problem>, Failure> {
     let id = request.body.id;
@@ -104,7 +108,7 @@ async fn cancel_one(
         Viewer::Staff => (Input::CancelledByStaff, EndReason::CancelledByStaff),
     };
     let happening = Happening::new(id, input).because_of(&request.cause);
-    advance(cx, config, &[happening]).await?;
+    advance(cx, orders, &[happening]).await?;
     let was = before.status;
     let order = load_for(cx.db(), id, CancelOrder::ACCESS, request)
         .await?

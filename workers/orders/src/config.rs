@@ -11,6 +11,8 @@ pub struct Config {
     pub database_url: Secret,
     /// Connections at the most.
     pub database_connections_max: u32,
+    /// Seals people's keys in the database: at least 32 characters, as `openssl rand -hex 32` makes them.
+    pub key_encryption_key: Secret,
     /// An order that is neither confirmed nor ended after so long is cancelled.
     pub deadline_s: u32,
     /// The same, from the moment the shopper is asked to do something, such as 3-D Secure.
@@ -29,6 +31,7 @@ impl Default for Config {
         Self {
             database_url: database.database_url,
             database_connections_max: database.database_connections_max,
+            key_encryption_key: Secret::default(),
             deadline_s: 60,
             action_deadline_s: 900,
             tax_rate_bp: 1_900,

@@ -13,13 +13,15 @@ use shopzen_contracts::{
         PaymentActionRequired, PaymentAuthorised, PaymentCaptureFailed, PaymentCaptured,
         PaymentDeclined, PaymentRefunded, PaymentUnknown, PaymentVoided,
     },
+    privacy::Sealed,
     stock::{Shortage, StockRejected, StockReserved},
 };
 use uuid::Uuid;
 
 use crate::{
-    Config,
+    Orders,
     domain::{Announce, Illegal, Input},
+    people,
     pricing::Agreement,
     store::{self, Held, Moved},
 };
@@ -96,7 +98,7 @@ impl From<StockRejected> for Happening {
 /// an order moves; expiry, cancellation and confirmation meet here, in one row.
 pub(crate) async fn advance(
     cx: &mut Cx,
-    config: &Config,
+    orders: &Orders,
     happenings: &[Received<Happening>],
 ) -> Result<(), Failure> {
     let ids: Vec<Uuid> = happenings
@@ -143,14 +145,17 @@ pub(crate) async fn advance(
         .iter()
         .map(|(happening, _)| happening.event.order_id.0)
         .collect();
-    let deadline_s = config.action_deadline_s;
-    let agreements = store::save_moves(cx.db(), &moves, &announced, deadline_s, at).await?;
+    let deadline_s = orders.config.action_deadline_s;
+    let agreed = store::save_moves(cx.db(), &moves, &announced, deadline_s, at).await?;
+    let emails = people::seal_emails(cx, orders, &agreed).await?;
     for (happening, announcement) in announcements {
         let order_id = happening.event.order_id;
-        let agreement = agreements.get(&order_id.0).ok_or_else(|| {
+        let agreed = agreed.get(&order_id.0).ok_or_else(|| {
             Failure::Inconsistent(format!("nothing was agreed in order {order_id}"))
         })?;
-        announce(cx, happening, announcement, summary_of(agreement));
+        let email = emails.get(&order_id.0).cloned();
+        let summary = summary_of(&agreed.agreement, email);
+        announce(cx, happening, announcement, summary);
     }
     let progress = moves.iter().map(|moved| moved.progress(at)).collect();
     cx.notify(&OrdersProgressed(progress));
@@ -187,9 +192,10 @@ fn announce(
     }
 }
 
-fn summary_of(agreement: &Agreement) -> OrderSummary {
+fn summary_of(agreement: &Agreement, sealed_email: Option<Sealed>) -> OrderSummary {
     OrderSummary {
-        email: agreement.email.clone(),
+        email: String::new(),
+        sealed_email,
         lines: agreement
             .lines
             .iter()
@@ -204,7 +210,7 @@ fn summary_of(agreement: &Agreement) -> OrderSummary {
 }
 
 /// Cancels what nobody answered in time.
-pub(crate) async fn end_overdue(cx: &mut Cx, config: &Config) -> Result<bool, Failure> {
+pub(crate) async fn end_overdue(cx: &mut Cx, orders: &Orders) -> Result<bool, Failure> {
     let overdue = store::find_overdue(cx.db(), OVERDUE_MAX).await?;
     if overdue.is_empty() {
         return Ok(false);
@@ -214,14 +220,14 @@ pub(crate) async fn end_overdue(cx: &mut Cx, config: &Config) -> Result<bool, Fa
         .iter()
         .map(|id| Happening::new(OrderId(*id), Input::Overdue).because_of(&cause))
         .collect();
-    advance(cx, config, &happenings).await?;
+    advance(cx, orders, &happenings).await?;
     Ok(i64::try_from(overdue.len()).is_ok_and(|found| found == OVERDUE_MAX))
 }
 
 /// Keeps our own projection of prices.
 pub(crate) async fn on_product_changed(
     cx: &mut Cx,
-    _: &Config,
+    _: &Orders,
     events: &[Received<ProductChanged>],
 ) -> Result<(), Failure> {
     // Of several versions of one product in a batch the newest says it all.

@@ -34,7 +34,6 @@ pub(crate) struct Agreement {
     pub(crate) placed_at: jiff::Timestamp,
 }
 
-const FIELD_LENGTH_MAX: usize = 200;
 const TOKEN_LENGTH_MAX: usize = 255;
 /// No order comes to more, in minor units.
 const TOTAL_MINOR_MAX: i64 = 1_000_000_000_000;
@@ -206,39 +205,7 @@ fn check_form(order: &PlaceOrder, config: &Config, errors: &mut Vec<FieldError>)
             "must be an e-mail address",
         ));
     }
-    let address = &order.shipping_address;
-    let required = [
-        ("name", &address.name),
-        ("line1", &address.line1),
-        ("postal_code", &address.postal_code),
-        ("city", &address.city),
-    ];
-    for (field, text) in required {
-        if text.trim().is_empty() {
-            let pointer = format!("/shipping_address/{field}");
-            errors.push(FieldError::new(pointer, "missing", "must not be empty"));
-        }
-    }
-    let optional = [("line2", &address.line2), ("region", &address.region)];
-    let optional = optional
-        .iter()
-        .filter_map(|(field, text)| Some((*field, text.as_ref()?)));
-    for (field, text) in required.into_iter().chain(optional) {
-        if text.chars().count() > FIELD_LENGTH_MAX || text.chars().any(char::is_control) {
-            let detail = format!("must be at most {FIELD_LENGTH_MAX} characters of one line");
-            let pointer = format!("/shipping_address/{field}");
-            errors.push(FieldError::new(pointer, "invalid", detail));
-        }
-    }
-    let country = address.country.as_bytes();
-    if country.len() != 2 || !country.iter().all(u8::is_ascii_uppercase) {
-        let detail = "must be a country code of two capital letters (ISO 3166-1)";
-        errors.push(FieldError::new(
-            "/shipping_address/country",
-            "invalid",
-            detail,
-        ));
-    }
+    errors.extend(order.shipping_address.check("/shipping_address"));
     if !config.shipping_minor.contains_key(&order.shipping_method) {
         let known: Vec<&str> = config.shipping_minor.keys().map(String::as_str).collect();
         let detail = format!("must be one of {}", known.join(", "));

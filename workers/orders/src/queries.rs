@@ -12,7 +12,7 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::{
-    Config,
+    Orders,
     store::{self, Owned},
     token,
 };
@@ -60,7 +60,7 @@ fn viewer_of<T>(owned: &Owned, access: Access, request: &Request<T>) -> Option<V
 
 pub(crate) async fn get(
     db: &PgPool,
-    _: &Config,
+    _: &Orders,
     request: &Request<GetOrder>,
 ) -> Result<Order, Refused> {
     let mut connection = db.acquire().await?;
@@ -72,7 +72,7 @@ pub(crate) async fn get(
 
 pub(crate) async fn progress(
     db: &PgPool,
-    _: &Config,
+    _: &Orders,
     request: &Request<GetProgress>,
 ) -> Result<ProgressLog, Refused> {
     let GetProgress { id, after } = request.body;
@@ -90,7 +90,7 @@ pub(crate) async fn progress(
 
 pub(crate) async fn list(
     db: &PgPool,
-    _: &Config,
+    _: &Orders,
     request: &Request<ListOrders>,
 ) -> Result<OrderPage, Refused> {
     let Some(account_id) = request.caller.account_id() else {
@@ -103,16 +103,7 @@ pub(crate) async fn list(
             Problem::invalid(vec![FieldError::new("/limit", "out_of_range", detail)]).into(),
         );
     }
-    let before = match &request.body.cursor {
-        None => Uuid::max(),
-        Some(cursor) => Uuid::try_parse(cursor).map_err(|_| {
-            Problem::new(
-                400,
-                "invalid_cursor",
-                "use the next_cursor of the page before",
-            )
-        })?,
-    };
+    let before = before(request.body.cursor.as_deref())?;
     let mut connection = db.acquire().await?;
     let mut items =
         store::find_orders_of(&mut connection, account_id, before, i64::from(limit) + 1).await?;
@@ -125,10 +116,24 @@ pub(crate) async fn list(
     Ok(OrderPage { items, next_cursor })
 }
 
+/// The order that a page ends before.
+pub(crate) fn before(cursor: Option<&str>) -> Result<Uuid, Problem> {
+    let Some(cursor) = cursor else {
+        return Ok(Uuid::max());
+    };
+    Uuid::try_parse(cursor).map_err(|_| {
+        Problem::new(
+            400,
+            "invalid_cursor",
+            "use the next_cursor of the page before",
+        )
+    })
+}
+
 /// Orders with their history. NATS permissions leave this and the next two subjects to audits.
 pub(crate) async fn audit(
     db: &PgPool,
-    _: &Config,
+    _: &Orders,
     request: &Request<AuditOrders>,
 ) -> Result<AuditedOrders, Refused> {
     let span = &request.body.0;
@@ -144,7 +149,7 @@ pub(crate) async fn audit(
 
 pub(crate) async fn audit_deadlines(
     db: &PgPool,
-    _: &Config,
+    _: &Orders,
     _: &Request<AuditDeadlines>,
 ) -> Result<AuditedDeadlines, Refused> {
     let mut connection = db.acquire().await?;
@@ -155,7 +160,7 @@ pub(crate) async fn audit_deadlines(
 /// Answers that say something else than the order they speak of, or speak of none.
 pub(crate) async fn audit_answers(
     db: &PgPool,
-    _: &Config,
+    _: &Orders,
     request: &Request<AuditAnswers>,
 ) -> Result<AuditedAnswers, Refused> {
     let AuditAnswers { after, limit } = &request.body;

@@ -1,6 +1,7 @@
 //! All SQL of the orders worker.
 
 pub(crate) mod audit;
+pub(crate) mod people;
 
 use std::collections::HashMap;
 
@@ -23,6 +24,8 @@ use crate::{
     pricing::{Agreement, Offer},
 };
 
+use people::Owner;
+
 pub(crate) static MIGRATOR: Migrator = sqlx::migrate!();
 
 fn inconsistent(what: &str, order_id: Uuid) -> Failure {
@@ -38,6 +41,8 @@ pub(crate) struct NewOrder {
     pub(crate) account_id: Option<Uuid>,
     pub(crate) agreement: Agreement,
     pub(crate) token_hash: Vec<u8>,
+    /// Of who places it, unless they have one.
+    pub(crate) sealed_key: Vec<u8>,
 }
 
 /// Accepts orders: what moves, what was agreed, and the first line of the history.
@@ -51,13 +56,20 @@ pub(crate) async fn insert_orders(
     sqlx::query(
         "
         WITH new AS (
-            SELECT id, account_id, body, token_hash
-            FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bytea[])
-                AS row (id, account_id, body, token_hash)
+            SELECT id, account_id, body, token_hash, sealed_key
+            FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bytea[], $9::bytea[])
+                AS row (id, account_id, body, token_hash, sealed_key)
         ),
         detail AS (
-            INSERT INTO order_details (order_id, body, token_hash)
-            SELECT id, body, token_hash FROM new
+            INSERT INTO order_details (order_id, body, token_hash, sealed_key)
+            SELECT id, body, token_hash, CASE WHEN account_id IS NULL THEN sealed_key END FROM new
+        ),
+        -- Who has a key keeps it, and who was erased gets none.
+        person AS (
+            INSERT INTO person_keys (account_id, sealed_key)
+            SELECT DISTINCT ON (account_id) account_id, sealed_key
+            FROM new WHERE account_id IS NOT NULL ORDER BY account_id
+            ON CONFLICT (account_id) DO NOTHING
         ),
         first AS (
             INSERT INTO order_progress (order_id, version, status, payment_status, at)
@@ -92,6 +104,12 @@ pub(crate) async fn insert_orders(
     .bind(state.payment.as_str())
     .bind(at.to_sqlx())
     .bind(f64::from(deadline_s))
+    .bind(
+        orders
+            .iter()
+            .map(|order| &order.sealed_key[..])
+            .collect::<Vec<_>>(),
+    )
     .execute(db)
     .await?;
     Ok(())
@@ -180,6 +198,21 @@ impl Moved {
     }
 }
 
+/// What was agreed with whom.
+#[derive(Debug)]
+pub(crate) struct Agreed {
+    pub(crate) agreement: Agreement,
+    pub(crate) owner: Owner,
+}
+
+#[derive(sqlx::FromRow)]
+struct AgreedRow {
+    order_id: Uuid,
+    body: String,
+    #[sqlx(flatten)]
+    owner: Owner,
+}
+
 /// Moves orders that are held, and writes their history. Of an order that moved several times the
 /// last counts. Returns what was agreed in those that are announced.
 pub(crate) async fn save_moves(
@@ -188,8 +221,8 @@ pub(crate) async fn save_moves(
     announced: &[Uuid],
     action_deadline_s: u32,
     at: Timestamp,
-) -> Result<HashMap<Uuid, Agreement>, Failure> {
-    let rows: Vec<(Uuid, String)> = sqlx::query_as(
+) -> Result<HashMap<Uuid, Agreed>, Failure> {
+    let rows: Vec<AgreedRow> = sqlx::query_as(
         "
         WITH moved AS (
             SELECT id, version, status, reason, payment_status, shortages, open, gets_time
@@ -210,7 +243,11 @@ pub(crate) async fn save_moves(
             FROM (SELECT DISTINCT ON (id) * FROM moved ORDER BY id, version DESC) AS last
             WHERE o.id = last.id
         )
-        SELECT order_id, body FROM order_details WHERE order_id = ANY($11)
+        SELECT d.order_id, d.body, o.account_id, coalesce(d.sealed_key, p.sealed_key) AS sealed_key,
+            p.erased_at IS NOT NULL AS is_erased
+        FROM order_details AS d JOIN orders AS o ON o.id = d.order_id
+        LEFT JOIN person_keys AS p ON p.account_id = o.account_id
+        WHERE d.order_id = ANY($11)
         ",
     )
     .bind(moves.iter().map(|moved| moved.order_id.0).collect::<Vec<_>>())
@@ -232,10 +269,11 @@ pub(crate) async fn save_moves(
     .fetch_all(db)
     .await?;
     rows.into_iter()
-        .map(|(order_id, body)| {
-            let agreement = serde_json::from_str(&body)
-                .map_err(|_| inconsistent("order_details.body", order_id))?;
-            Ok((order_id, agreement))
+        .map(|row| {
+            let agreement = serde_json::from_str(&row.body)
+                .map_err(|_| inconsistent("order_details.body", row.order_id))?;
+            let owner = row.owner;
+            Ok((row.order_id, Agreed { agreement, owner }))
         })
         .collect()
 }
@@ -258,6 +296,7 @@ pub(crate) async fn find_overdue(db: &mut PgConnection, limit: i64) -> Result<Ve
 #[derive(Debug)]
 pub(crate) struct Owned {
     pub(crate) order: Order,
+    pub(crate) agreement: Agreement,
     pub(crate) account_id: Option<Uuid>,
     pub(crate) token_hash: Vec<u8>,
 }
@@ -300,21 +339,8 @@ pub(crate) async fn find_orders_of(
     before: Uuid,
     limit: i64,
 ) -> Result<Vec<Order>, Failure> {
-    let rows: Vec<OrderRow> = sqlx::query_as(
-        "
-        SELECT o.id, o.status, o.reason, o.payment_status, o.version, o.account_id, o.shortages,
-            d.body, d.token_hash
-        FROM orders AS o JOIN order_details AS d ON d.order_id = o.id
-        WHERE o.account_id = $1 AND o.id < $2
-        ORDER BY o.id DESC LIMIT $3
-        ",
-    )
-    .bind(account_id)
-    .bind(before)
-    .bind(limit)
-    .fetch_all(db)
-    .await?;
-    rows.into_iter().map(|row| Ok(owned(row)?.order)).collect()
+    let owned = people::find_owned_by(db, account_id, before, limit).await?;
+    Ok(owned.into_iter().map(|owned| owned.order).collect())
 }
 
 fn owned(row: OrderRow) -> Result<Owned, Failure> {
@@ -332,6 +358,7 @@ fn owned(row: OrderRow) -> Result<Owned, Failure> {
     }
     Ok(Owned {
         order,
+        agreement,
         account_id: row.account_id,
         token_hash: row.token_hash,
     })

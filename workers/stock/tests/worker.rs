@@ -74,6 +74,7 @@ fn placed(number: u128, lines: &[(&str, i64)]) -> OrderPlaced {
 fn summary() -> OrderSummary {
     OrderSummary {
         email: "ada@example.com".into(),
+        sealed_email: None,
         lines: vec![],
         total: money(100),
     }

@@ -96,6 +96,7 @@ pub(super) fn add(samples: &mut Samples) {
         link: Some(Confidential::new(
             "https://shop.example/confirm-email?token=t",
         )),
+        account_id: Some(id(40)),
         subject: Some("ada@byron.example".to_owned()),
     };
     samples.command(&letter, &LetterTaken {});

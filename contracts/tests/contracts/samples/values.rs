@@ -30,6 +30,7 @@ use shopzen_contracts::{
         PaymentDeclined, PaymentRefunded, PaymentStatus, PaymentUnknown, PaymentVoided,
         ReceiveWebhook, StoredWebhook,
     },
+    privacy::Sealed,
     rights::scopes_of,
     stock::{
         AdjustStock, Availability, FeedLevel, GetLevels, ImportLevels, ImportedLevels, Level,
@@ -39,7 +40,7 @@ use shopzen_contracts::{
 };
 use uuid::Uuid;
 
-use super::{Samples, accounts, audits, clients};
+use super::{Samples, accounts, audits, clients, people};
 
 pub(super) fn samples() -> Samples {
     let mut samples = Samples::default();
@@ -52,6 +53,7 @@ pub(super) fn samples() -> Samples {
     notify(&mut samples);
     accounts::add(&mut samples);
     audits::add(&mut samples);
+    people::add(&mut samples);
     samples
 }
 
@@ -537,7 +539,7 @@ fn shortage() -> Shortage {
     }
 }
 
-fn order(status: OrderStatus) -> Order {
+pub(super) fn order(status: OrderStatus) -> Order {
     Order {
         id: order_id(),
         status,
@@ -573,7 +575,7 @@ fn ended_order() -> Order {
     order
 }
 
-fn progress() -> OrderProgress {
+pub(super) fn progress() -> OrderProgress {
     OrderProgress {
         id: order_id(),
         version: 2,
@@ -587,7 +589,10 @@ fn progress() -> OrderProgress {
 
 fn summary() -> OrderSummary {
     OrderSummary {
-        email: "ada@example.com".to_owned(),
+        email: String::new(),
+        sealed_email: Some(Sealed(
+            "bm9uY2UtMTItYnl0ZXNzZWFsZWQgZS1tYWlsIGFkZHJlc3M".to_owned(),
+        )),
         lines: vec![SummaryLine {
             name: "Table lamp, brass".to_owned(),
             quantity: two(),

@@ -15,7 +15,7 @@ use crate::{
     session::{Attempt, Visitor},
 };
 
-const SIGN_IN: &str = "/sign-in?return_to=/account";
+pub(super) const SIGN_IN: &str = "/sign-in?return_to=/account";
 
 #[derive(Template)]
 #[template(path = "account/account.html")]

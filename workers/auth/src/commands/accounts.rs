@@ -413,7 +413,7 @@ pub(crate) fn account_of(caller: &Caller) -> Result<Uuid, Problem> {
 }
 
 /// The caller's account, once the password that came along is the right one.
-async fn own(
+pub(super) async fn own(
     cx: &mut Cx,
     auth: &Auth,
     caller: &Caller,

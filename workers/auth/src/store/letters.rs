@@ -16,6 +16,7 @@ pub(crate) struct DueLetter {
     pub(crate) kind: MailKind,
     pub(crate) recipient: String,
     pub(crate) subject: Option<String>,
+    pub(crate) account_id: Option<Uuid>,
 }
 
 /// What the link of a letter stands for.
@@ -89,13 +90,14 @@ pub(crate) async fn claim_due(
     count_max: i64,
     lease: Duration,
 ) -> Result<Vec<DueLetter>, Failure> {
-    let rows: Vec<(Uuid, String, String, Option<String>)> = sqlx::query_as(
+    type Row = (Uuid, String, String, Option<String>, Option<Uuid>);
+    let rows: Vec<Row> = sqlx::query_as(
         "
         UPDATE letters SET next_at = now() + make_interval(secs => $2)
         WHERE id = ANY(ARRAY(
             SELECT id FROM letters WHERE next_at <= now() ORDER BY next_at LIMIT $1 FOR UPDATE SKIP LOCKED
         ))
-        RETURNING id, kind, recipient, subject
+        RETURNING id, kind, recipient, subject, account_id
         ",
     )
     .bind(count_max)
@@ -103,7 +105,7 @@ pub(crate) async fn claim_due(
     .fetch_all(db)
     .await?;
     rows.into_iter()
-        .map(|(id, kind, recipient, subject)| {
+        .map(|(id, kind, recipient, subject, account_id)| {
             let known = MailKind::ALL.into_iter().find(|it| it.as_str() == kind);
             let kind = known
                 .ok_or_else(|| Failure::Inconsistent(format!("{kind:?} is no kind of letter")))?;
@@ -112,6 +114,7 @@ pub(crate) async fn claim_due(
                 kind,
                 recipient,
                 subject,
+                account_id,
             })
         })
         .collect()

@@ -7,6 +7,7 @@ mod clients;
 mod fixtures;
 mod issuing;
 mod keys;
+mod people;
 mod registered;
 mod roles;
 mod sessions;

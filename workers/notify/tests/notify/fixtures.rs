@@ -12,6 +12,8 @@ use shopzen_notify::{Config, worker};
 use shopzen_test_servers::servers;
 use tokio::time::{Instant, interval};
 
+use crate::desk;
+
 pub(crate) async fn bus() -> Bus {
     let login = NatsLogin {
         url: servers().nats_url(),
@@ -30,6 +32,7 @@ pub(crate) fn config() -> Config {
 }
 
 pub(crate) async fn harness(config: Config) -> Harness {
+    desk::open().await;
     Harness::start(worker(config), &bus().await)
         .await
         .expect("the worker starts")
@@ -42,6 +45,7 @@ pub(crate) fn new_order_id() -> OrderId {
 pub(crate) fn summary() -> OrderSummary {
     OrderSummary {
         email: "ada@example.com".to_owned(),
+        sealed_email: None,
         lines: vec![SummaryLine {
             name: "Brass lamp".to_owned(),
             quantity: Quantity::parse(2).expect("2 is a quantity"),

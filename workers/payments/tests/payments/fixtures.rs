@@ -307,6 +307,7 @@ pub(crate) fn reserved(order_id: OrderId) -> StockReserved {
 fn summary() -> OrderSummary {
     OrderSummary {
         email: "ada@example.com".to_owned(),
+        sealed_email: None,
         lines: Vec::new(),
         total: TOTAL,
     }

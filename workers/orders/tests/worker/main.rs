@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod people;
+
 use std::collections::BTreeMap;
 
 use shopzen_chassis::{
@@ -38,6 +40,7 @@ async fn shop_with(config: Config) -> Harness {
     let bus = Bus::connect(&login).await.unwrap();
     let config = Config {
         database_url: Secret::new(servers().database_url()),
+        key_encryption_key: Secret::new("k".repeat(32)),
         ..config
     };
     let harness = Harness::start(worker(config), &bus).await.unwrap();
@@ -149,7 +152,9 @@ async fn an_order_runs_through() {
         })
         .await;
     let confirmed = published[0].is::<OrderConfirmed>().unwrap();
-    assert_eq!(confirmed.summary.email, "ada@example.com");
+    assert_eq!(confirmed.summary.email, "");
+    let opened = people::opened(&shop, id, &confirmed.summary).await;
+    assert_eq!(opened.as_deref(), Some("ada@example.com"));
     shop.deliver(&PaymentCaptured {
         order_id: id,
         amount,
