@@ -11,6 +11,7 @@ use shopzen_contracts::{
             GetMetadata, GrantType, INTROSPECTION_PATH, JWKS_PATH, Metadata, REVOCATION_PATH,
             TOKEN_PATH,
         },
+        factors::{Factors, ListFactors},
     },
 };
 use sqlx::PgPool;
@@ -83,6 +84,7 @@ pub(crate) async fn metadata(
             "exp",
             "iat",
             "auth_time",
+            "amr",
             "nonce",
             "name",
             "email",
@@ -131,6 +133,16 @@ pub(crate) async fn sessions(
     Ok(Sessions {
         items: store::sessions::find_of(db, account_id, current).await?,
     })
+}
+
+pub(crate) async fn factors(
+    db: &PgPool,
+    auth: &Auth,
+    request: &Request<ListFactors>,
+) -> Result<Factors, Refused> {
+    let account_id = account_of(&request.caller)?;
+    let are_offered = auth.passkeys.are_offered();
+    Ok(store::factors::find_of(db, account_id, are_offered).await?)
 }
 
 pub(crate) async fn userinfo(
