@@ -5,6 +5,7 @@ pub mod addresses;
 pub mod authorization;
 pub mod clients;
 pub mod erasure;
+pub mod factors;
 pub mod partners;
 mod roles;
 

@@ -30,10 +30,14 @@ pub enum MailKind {
     ConfirmNewEmail,
     /// An app's session was ended, as somebody else had a copy of its refresh token.
     RefreshTokenReused,
+    /// An account has another second factor.
+    SecondFactorAdded,
+    /// A second factor of an account was removed.
+    SecondFactorRemoved,
 }
 
 impl MailKind {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::OrderConfirmed,
         Self::OrderRejected,
         Self::OrderCancelled,
@@ -44,6 +48,8 @@ impl MailKind {
         Self::ApproveNewEmail,
         Self::ConfirmNewEmail,
         Self::RefreshTokenReused,
+        Self::SecondFactorAdded,
+        Self::SecondFactorRemoved,
     ];
 
     /// As it stands in JSON and in columns.
@@ -59,6 +65,8 @@ impl MailKind {
             Self::ApproveNewEmail => "approve_new_email",
             Self::ConfirmNewEmail => "confirm_new_email",
             Self::RefreshTokenReused => "refresh_token_reused",
+            Self::SecondFactorAdded => "second_factor_added",
+            Self::SecondFactorRemoved => "second_factor_removed",
         }
     }
 }

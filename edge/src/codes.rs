@@ -168,6 +168,18 @@ pub(crate) const CODES: &[Code] = &[
         "Check it. After several failures the next attempt has to wait.",
     ),
     code(
+        403,
+        "second_factor_wrong",
+        "What came along shows no second factor of the account: it is another's, is too old, or was used already.",
+        "Take the code that the app shows next, another recovery code, or ask the passkey anew.",
+    ),
+    code(
+        403,
+        "step_up_required",
+        "This matters, and your account has a second factor that was not shown within the last five minutes.",
+        "POST /api/v1/me/step-up with a code or a passkey, and send this again.",
+    ),
+    code(
         404,
         "account_not_found",
         "There is no account with this address.",
@@ -217,6 +229,12 @@ pub(crate) const CODES: &[Code] = &[
     ),
     code(
         409,
+        "no_second_factor",
+        "The account has no second factor that recovery codes could take the place of.",
+        "Add an authenticator app or a passkey first.",
+    ),
+    code(
+        409,
         "not_cancellable",
         "The order has come too far to be cancelled, or has ended already.",
         "Read the order; what is shipped can be returned.",
@@ -229,9 +247,21 @@ pub(crate) const CODES: &[Code] = &[
     ),
     code(
         409,
+        "passkeys_unavailable",
+        "Browsers keep passkeys for domains that they reach by HTTPS, and for localhost; this shop's public address is neither.",
+        "Use an authenticator app, or give the shop a domain in http.public_url.",
+    ),
+    code(
+        409,
         "price_changed",
         "The total is not the expected_total that the shopper was shown.",
         "Show current_total, and order again with it and a new Idempotency-Key.",
+    ),
+    code(
+        409,
+        "session_required",
+        "The access token comes from no session that could remember the second factor.",
+        "Sign in, and use a token of that session.",
     ),
     code(
         409,
@@ -244,6 +274,18 @@ pub(crate) const CODES: &[Code] = &[
         "too_many_addresses",
         "The address book is full.",
         "Remove an address that is not needed any more, or change one.",
+    ),
+    code(
+        409,
+        "too_many_passkeys",
+        "The account has as many passkeys as it may have.",
+        "Remove one first.",
+    ),
+    code(
+        409,
+        "totp_exists",
+        "The account has an authenticator app already.",
+        "Remove it first.",
     ),
     code(
         409,

@@ -49,8 +49,8 @@ pub use tls::TlsError;
 
 use api::{
     accounts, admin_activity, admin_audit, admin_clients, admin_dead_letters, admin_partners,
-    admin_products, admin_roles, admin_stock, catalogue, keys, me, me_addresses, me_data, oauth,
-    order_events, orders, products, stock, stock_stream, timeline, webhooks,
+    admin_products, admin_roles, admin_stock, catalogue, factors, keys, me, me_addresses, me_data,
+    oauth, order_events, orders, products, stock, stock_stream, timeline, webhooks,
 };
 use hub::Hub;
 use limits::Limiter;
@@ -72,7 +72,7 @@ const DELETE: Method = Method::DELETE;
 
 /// What is served where.
 fn routes() -> Routes {
-    let api = for_accounts(for_clients(for_shoppers(Routes::default())));
+    let api = for_second_factors(for_accounts(for_clients(for_shoppers(Routes::default()))));
     let api = for_those_who_let_in(for_staff_of_accounts(for_staff(api)));
     pages_of_accounts(pages(for_gateways(api)))
 }
@@ -196,6 +196,72 @@ fn for_accounts(routes: Routes) -> Routes {
             "/api/v1/me/addresses/{address_id}",
             me_addresses::remove,
             me_addresses::REMOVE,
+        )
+}
+
+fn for_second_factors(routes: Routes) -> Routes {
+    const PASSKEY: &str = "/api/v1/me/passkeys/{passkey_id}";
+    routes
+        .api(POST, "/api/v1/passkeys/options", factors::ask, factors::ASK)
+        .api(
+            GET,
+            "/api/v1/me/second-factors",
+            factors::list,
+            factors::LIST,
+        )
+        .api(
+            POST,
+            "/api/v1/me/step-up",
+            factors::step_up,
+            factors::STEP_UP,
+        )
+        .api(
+            POST,
+            "/api/v1/me/totp",
+            factors::add_totp,
+            factors::ADD_TOTP,
+        )
+        .api(
+            POST,
+            "/api/v1/me/totp/confirm",
+            factors::confirm_totp,
+            factors::CONFIRM_TOTP,
+        )
+        .api(
+            DELETE,
+            "/api/v1/me/totp",
+            factors::remove_totp,
+            factors::REMOVE_TOTP,
+        )
+        .api(
+            POST,
+            "/api/v1/me/recovery-codes",
+            factors::renew_recovery_codes,
+            factors::RENEW_RECOVERY_CODES,
+        )
+        .api(
+            POST,
+            "/api/v1/me/passkeys/options",
+            factors::start_passkey,
+            factors::START_PASSKEY,
+        )
+        .api(
+            POST,
+            "/api/v1/me/passkeys",
+            factors::add_passkey,
+            factors::ADD_PASSKEY,
+        )
+        .api(
+            PATCH,
+            PASSKEY,
+            factors::rename_passkey,
+            factors::RENAME_PASSKEY,
+        )
+        .api(
+            DELETE,
+            PASSKEY,
+            factors::remove_passkey,
+            factors::REMOVE_PASSKEY,
         )
 }
 
@@ -422,10 +488,14 @@ fn pages(routes: Routes) -> Routes {
 }
 
 fn pages_of_accounts(routes: Routes) -> Routes {
-    use pages::account::{addresses, authorize, data, own, password, sign_in, sign_up};
+    use pages::account::{
+        addresses, authorize, data, factors, own, password, sign_in, sign_up, step_up,
+    };
     routes
         .page("/sign-in", sign_in::show)
         .form("/sign-in", sign_in::send)
+        .form("/sign-in/second-factor", sign_in::send_factor)
+        .form("/sign-in/passkey", sign_in::send_passkey)
         .form("/sign-out", sign_in::sign_out)
         .page("/sign-up", sign_up::show)
         .form("/sign-up", sign_up::send)
@@ -448,6 +518,23 @@ fn pages_of_accounts(routes: Routes) -> Routes {
         .form("/account/addresses/{address_id}/remove", addresses::remove)
         .form("/account/password", own::change_password)
         .form("/account/sessions/{session_id}/end", own::end_session)
+        .page("/account/step-up", step_up::show)
+        .form("/account/step-up", step_up::send)
+        .page("/account/security", factors::show)
+        .form("/account/security/totp", factors::add_totp)
+        .form("/account/security/totp/confirm", factors::confirm_totp)
+        .form("/account/security/totp/remove", factors::remove_totp)
+        .form("/account/security/recovery-codes", factors::renew_codes)
+        .form("/account/security/passkeys/start", factors::start_passkey)
+        .form("/account/security/passkeys", factors::add_passkey)
+        .form(
+            "/account/security/passkeys/{passkey_id}/rename",
+            factors::rename_passkey,
+        )
+        .form(
+            "/account/security/passkeys/{passkey_id}/remove",
+            factors::remove_passkey,
+        )
 }
 
 /// What a route asks, and who may.
@@ -517,6 +604,7 @@ struct Edge {
     trusted_proxies: Vec<IpAddr>,
     sessions: Sessions,
     is_https: bool,
+    offers_passkeys: bool,
     shutdown: CancellationToken,
 }
 
@@ -530,6 +618,7 @@ impl Edge {
             trusted_proxies: config.trusted_proxies,
             sessions: Sessions::default(),
             is_https: config.public_url.starts_with("https://"),
+            offers_passkeys: pages::passkeys_work_at(&config.public_url),
             shutdown: process.shutdown.clone(),
         }
     }

@@ -351,7 +351,7 @@ struct OAuthProblem {
 }
 
 /// What the names in braces stand for.
-const PATH_PARAMETERS: [(&str, SchemaOf, &str); 11] = [
+const PATH_PARAMETERS: [(&str, SchemaOf, &str); 12] = [
     ("account_id", schema_of::<Uuid>, "The account's id."),
     ("address_id", schema_of::<Uuid>, "The address's id."),
     (
@@ -364,6 +364,7 @@ const PATH_PARAMETERS: [(&str, SchemaOf, &str); 11] = [
     ("letter_id", schema_of::<Uuid>, "The dead letter's id."),
     ("id_or_slug", schema_of::<Slug>, "The product's id or slug."),
     ("partner_id", schema_of::<Uuid>, "The partner's id."),
+    ("passkey_id", schema_of::<Uuid>, "The passkey's id."),
     ("session_id", schema_of::<Uuid>, "The session's id."),
     ("slug", schema_of::<Slug>, "The product's slug."),
     ("sku", schema_of::<Sku>, "The SKU."),

@@ -231,6 +231,12 @@ pub(crate) fn password_wrong() -> Refusal {
     Refusal::Worker(Box::new(problem))
 }
 
+/// What came along is no second factor of the account.
+pub(crate) fn factor_wrong() -> Refusal {
+    let why = "this is no second factor of the account, or was used already";
+    Refusal::Worker(Box::new(Problem::new(403, "second_factor_wrong", why)))
+}
+
 /// Too many attempts with one address have failed.
 pub(crate) fn blocked(retry_after_s: u32) -> Refusal {
     let detail = "too many attempts have failed; see Retry-After";

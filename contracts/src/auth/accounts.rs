@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::factors::FactorMethod;
 use crate::{Access, Command, Confidential, Query, Scope, rights::User};
 
 /// It was understood; what comes of it comes by e-mail.
@@ -111,8 +112,16 @@ pub enum SignInOutcome {
         /// What the browser keeps as its cookie.
         session: Confidential,
     },
-    /// There is no such account, or this is not its password.
+    /// The password is right, and the account has a second factor.
+    SecondFactorNeeded {
+        /// With it and the factor the sign-in ends; for five minutes, and once.
+        challenge: Confidential,
+        methods: Vec<FactorMethod>,
+    },
+    /// There is no such account, or this is not its password; or the second factor is not good.
     Wrong,
+    /// The challenge is too old, or was used: the sign-in has to begin anew.
+    Ended,
     /// Too many attempts have failed.
     Blocked {
         /// Seconds.

@@ -6,16 +6,18 @@
 pub(crate) mod addresses;
 pub(crate) mod authorize;
 pub(crate) mod data;
+pub(crate) mod factors;
 pub(crate) mod own;
 pub(crate) mod password;
 pub(crate) mod sign_in;
 pub(crate) mod sign_up;
+pub(crate) mod step_up;
 
 use askama::Template;
 use axum::{
     http::{
         HeaderValue, StatusCode,
-        header::{CACHE_CONTROL, LOCATION},
+        header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, LOCATION},
     },
     response::{IntoResponse, Response},
 };
@@ -62,6 +64,17 @@ fn private(status: StatusCode, template: &impl Template) -> Result<Response, Ref
     response.extensions_mut().insert(SaysItself);
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, Cache::Never.value());
+    Ok(response)
+}
+
+/// The same with our own script for passkeys.
+fn private_with_passkeys(
+    status: StatusCode,
+    template: &impl Template,
+) -> Result<Response, Refusal> {
+    let mut response = private(status, template)?;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_SECURITY_POLICY, super::CSP_PASSKEYS);
     Ok(response)
 }
 

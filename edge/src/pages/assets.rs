@@ -32,6 +32,12 @@ pub(crate) static STYLE_SHEET: LazyLock<String> = LazyLock::new(|| {
     format!("/assets/shop.{}.css", hash(&file))
 });
 
+/// The address of the script for passkeys, in the same way.
+pub(crate) static PASSKEY_SCRIPT: LazyLock<String> = LazyLock::new(|| {
+    let file = Files::get("passkeys.js").expect("the script is embedded");
+    format!("/assets/passkeys.{}.js", hash(&file))
+});
+
 pub(crate) async fn show(
     path: Result<Path<String>, axum::extract::rejection::PathRejection>,
     headers: HeaderMap,

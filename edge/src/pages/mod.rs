@@ -17,6 +17,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
+use url::{Host, Url};
+
 use crate::{answer::Cache, problem::Refusal};
 
 pub(crate) use problems::of_problem;
@@ -28,6 +30,21 @@ const CSP: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'self'; img-src 'self' https:; form-action 'self'; \
      base-uri 'none'; frame-ancestors 'none'",
 );
+
+/// The same with our own script, for passkeys: browsers hand them to scripts alone.
+const CSP_PASSKEYS: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self' https:; \
+     form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+);
+
+/// Whether browsers keep passkeys for this address; the auth worker has the last word.
+pub(crate) fn passkeys_work_at(public_url: &str) -> bool {
+    let url = Url::parse(public_url).ok();
+    url.is_some_and(|url| match url.host() {
+        Some(Host::Domain(domain)) => url.scheme() == "https" || domain == "localhost",
+        _ => false,
+    })
+}
 
 /// A page that changes with the shop.
 fn page(template: &impl Template) -> Result<Response, Refusal> {

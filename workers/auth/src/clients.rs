@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::{
     Auth,
+    factors::need_step_up,
     proof::new_secret,
     registration::{faults, read_keys},
     store::{
@@ -84,6 +85,9 @@ pub(crate) async fn register(
         return Ok(Err(Problem::invalid(errors)));
     }
     if let Err(problem) = may_hand_out(by, &wanted.scopes) {
+        return Ok(Err(problem));
+    }
+    if let Err(problem) = need_step_up(cx, by).await? {
         return Ok(Err(problem));
     }
     let keys = match read_keys(cx, &wanted.keys) {
@@ -322,7 +326,10 @@ async fn may_change(
     id: Uuid,
 ) -> Result<Result<(), Problem>, Failure> {
     match store::clients::lock_client(cx.db(), id).await? {
-        Some((grants, scopes)) if kind.is_of(&grants) => Ok(may_hand_out(by, &scopes)),
+        Some((grants, scopes)) if kind.is_of(&grants) => match may_hand_out(by, &scopes) {
+            Ok(()) => need_step_up(cx, by).await,
+            refused => Ok(refused),
+        },
         _ => Ok(Err(kind.not_found())),
     }
 }

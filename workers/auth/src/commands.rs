@@ -4,6 +4,7 @@ pub(crate) mod accounts;
 pub(crate) mod addresses;
 pub(crate) mod authorize;
 pub(crate) mod erasure;
+pub(crate) mod factors;
 pub(crate) mod sessions;
 pub(crate) mod tokens;
 

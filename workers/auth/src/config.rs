@@ -5,6 +5,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use shopzen_chassis::{DatabaseConfig, Secret};
 
+/// What staff need to do more than shop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StaffSecondFactor {
+    Off,
+    Required,
+}
+
 /// The auth worker's settings.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -15,6 +23,8 @@ pub struct Config {
     pub database_connections_max: u32,
     /// Whether `shopper@demo.test` and `staff@demo.test` exist. Not for a shop that others can reach.
     pub demo_accounts: bool,
+    /// Whether staff must have a second factor: "required", and who has none may only shop until they have; or "off".
+    pub staff_second_factor: StaffSecondFactor,
     /// Who tokens say they are from: the shop's address, without a slash at the end. Empty: `http.public_url`.
     pub issuer: String,
     /// Signs what NATS is told about partners who connect: at least 32 characters, of which NATS has the public halves
@@ -34,6 +44,7 @@ impl Default for Config {
             database_url: Secret::default(),
             database_connections_max: 4,
             demo_accounts: true,
+            staff_second_factor: StaffSecondFactor::Off,
             issuer: String::new(),
             door_secret: Secret::default(),
             token_lifetime_s: 600,

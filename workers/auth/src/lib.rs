@@ -11,6 +11,7 @@ mod clients;
 mod commands;
 mod config;
 mod door;
+mod factors;
 mod grants;
 mod keys;
 mod letters;
@@ -48,11 +49,17 @@ use shopzen_contracts::{
             RevokeClient, RevokeToken, RotateClientSecret, SetClientKeys,
         },
         erasure::{EraseMe, ExportMe},
+        factors::{
+            AddPasskey, AddTotp, AskForPasskey, ConfirmTotp, FinishSignIn, ListFactors,
+            RemovePasskey, RemoveTotp, RenamePasskey, RenewRecoveryCodes, SignInByPasskey,
+            StartPasskey, StepUp,
+        },
         partners::{AddPartner, GetPartner, ListPartners, RevokePartner, RotatePartnerSecret},
     },
 };
 
-use commands::{accounts, addresses, authorize, erasure, sessions, tokens};
+use commands::{accounts, addresses, authorize, erasure, factors as second, sessions, tokens};
+use factors::passkeys::Passkeys;
 use letters::Taken;
 use passwords::Passwords;
 
@@ -60,7 +67,7 @@ use seal::Seal;
 use secrets::Links;
 use token::Signer;
 
-pub use config::Config;
+pub use config::{Config, StaffSecondFactor};
 
 /// Letters that are taken and wait to be recorded.
 const LETTERS_TAKEN_MAX: usize = 256;
@@ -83,6 +90,8 @@ pub(crate) struct Auth {
     key_rotation: Option<Duration>,
     signing: Arc<Signing>,
     passwords: Passwords,
+    passkeys: Passkeys,
+    staff_second_factor: StaffSecondFactor,
     links: Links,
     /// Where tasks say which letters the notify worker has.
     letters_taken: Queue<Taken>,
@@ -121,6 +130,8 @@ pub fn worker(config: Config) -> Worker {
             signer: Mutex::default(),
         }),
         passwords: Passwords::new(),
+        passkeys: Passkeys::new(&config.issuer),
+        staff_second_factor: config.staff_second_factor,
         links: Links::new(&config.key_encryption_key),
         letters_taken,
     };
@@ -153,6 +164,19 @@ pub fn worker(config: Config) -> Worker {
     .on_commands::<SignOut, _>(sessions::sign_out)
     .on_commands::<UseSession, _>(sessions::use_session)
     .on_commands::<EndSession, _>(sessions::end_session)
+    .on_command::<FinishSignIn, _>(second::finish_sign_in)
+    .on_command::<SignInByPasskey, _>(second::sign_in_by_passkey)
+    .on_commands::<AskForPasskey, _>(second::ask_for_passkey)
+    .on_command::<StepUp, _>(second::step_up)
+    .answer::<ListFactors, _>(queries::factors)
+    .on_command::<AddTotp, _>(second::add_totp)
+    .on_command::<ConfirmTotp, _>(second::confirm_totp)
+    .on_command::<RemoveTotp, _>(second::remove_totp)
+    .on_command::<RenewRecoveryCodes, _>(second::renew_recovery_codes)
+    .on_command::<StartPasskey, _>(second::start_passkey)
+    .on_command::<AddPasskey, _>(second::add_passkey)
+    .on_command::<RenamePasskey, _>(second::rename_passkey)
+    .on_command::<RemovePasskey, _>(second::remove_passkey)
     .answer::<GetMe, _>(queries::me)
     .answer::<ListSessions, _>(queries::sessions)
     .on_commands::<AddAddress, _>(addresses::add)
@@ -205,6 +229,7 @@ async fn forget(cx: &mut Cx, _: &Auth) -> Result<bool, Failure> {
     store::authorization::forget_codes(cx.db(), grants::CODES_KEPT_FOR).await?;
     store::sessions::forget(cx.db()).await?;
     store::erasure::forget_orphans(cx.db()).await?;
+    store::factors::forget(cx.db(), factors::LIFETIME, factors::TRIES_WINDOW).await?;
     store::sessions::forget_failures(cx.db(), FAILURES_KEPT_FOR).await?;
     Ok(false)
 }

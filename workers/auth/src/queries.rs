@@ -13,6 +13,7 @@ use shopzen_contracts::{
             TOKEN_PATH,
         },
         erasure::{ExportMe, ExportedAccount},
+        factors::{Factors, ListFactors},
     },
     privacy::StaffAct,
 };
@@ -91,6 +92,7 @@ pub(crate) async fn metadata(
             "exp",
             "iat",
             "auth_time",
+            "amr",
             "nonce",
             "name",
             "email",
@@ -193,6 +195,16 @@ fn staff_act(act: Activity) -> StaffAct {
         reason: act.reason,
         at: act.at,
     }
+}
+
+pub(crate) async fn factors(
+    db: &PgPool,
+    auth: &Auth,
+    request: &Request<ListFactors>,
+) -> Result<Factors, Refused> {
+    let account_id = account_of(&request.caller)?;
+    let are_offered = auth.passkeys.are_offered();
+    Ok(store::factors::find_of(db, account_id, are_offered).await?)
 }
 
 pub(crate) async fn userinfo(

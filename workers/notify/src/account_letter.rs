@@ -106,6 +106,16 @@ fn text(shop: &str, request: &SendLetter) -> Option<Text> {
             ),
             NOT_YOU_RESET,
         ),
+        MailKind::SecondFactorAdded => (
+            format!("Your account with {shop} has another second factor"),
+            format!("{named} was added to your account. Signing in asks for a second factor from now on."),
+            NOT_YOU_RESET,
+        ),
+        MailKind::SecondFactorRemoved => (
+            format!("A second factor of your account with {shop} was removed"),
+            format!("{named} was removed from your account, and is good for nothing any more."),
+            NOT_YOU_RESET,
+        ),
         MailKind::OrderConfirmed | MailKind::OrderRejected | MailKind::OrderCancelled => return None,
     };
     Some(Text {

@@ -40,7 +40,7 @@ use shopzen_contracts::{
 };
 use uuid::Uuid;
 
-use super::{Samples, accounts, audits, clients, people};
+use super::{Samples, accounts, audits, clients, factors, people};
 
 pub(super) fn samples() -> Samples {
     let mut samples = Samples::default();
@@ -52,6 +52,7 @@ pub(super) fn samples() -> Samples {
     payments(&mut samples);
     notify(&mut samples);
     accounts::add(&mut samples);
+    factors::add(&mut samples);
     audits::add(&mut samples);
     people::add(&mut samples);
     samples

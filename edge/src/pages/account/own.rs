@@ -7,7 +7,7 @@ use shopzen_contracts::auth::accounts::{
 };
 use uuid::Uuid;
 
-use super::{complaints, message, private, see_other};
+use super::{complaints, message, private, see_other, step_up};
 use crate::{
     pages::{assets::STYLE_SHEET, form::OwnForm},
     problem::{Refusal, blocked, password_wrong},
@@ -84,6 +84,10 @@ pub(crate) async fn change_password(_: Attempt, mut form: OwnForm) -> Result<Res
         }
         Ok(PasswordOutcome::Wrong) => password_wrong(),
         Ok(PasswordOutcome::Blocked { retry_after_s }) => blocked(retry_after_s),
+        Err(refusal) => refusal,
+    };
+    let refusal = match step_up::first(refusal, "/account") {
+        Ok(leads_there) => return Ok(leads_there),
         Err(refusal) => refusal,
     };
     let (status, complaints) = complaints(refusal)?;

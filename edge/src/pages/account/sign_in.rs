@@ -10,11 +10,20 @@ use axum::{
     },
     response::Response,
 };
-use shopzen_contracts::auth::accounts::{SignIn, SignInOutcome, SignOut};
+use shopzen_contracts::{
+    Confidential,
+    auth::{
+        accounts::{SignIn, SignInOutcome, SignOut},
+        factors::{FactorMethod, FactorProof, FinishSignIn, SignInByPasskey},
+    },
+};
 
-use super::{own_path, private, see_other};
+use super::{own_path, private, private_with_passkeys, see_other, step_up};
 use crate::{
-    pages::{assets::STYLE_SHEET, form::OwnForm},
+    pages::{
+        assets::{PASSKEY_SCRIPT, STYLE_SHEET},
+        form::OwnForm,
+    },
     params::Params,
     problem::Refusal,
     session::{Attempt, Visitor, clear_cookie, set_cookie},
@@ -27,8 +36,12 @@ const HOME: &str = "/account";
 #[template(path = "account/sign_in.html")]
 struct Page {
     style_sheet: &'static str,
+    passkey_script: &'static str,
+    offers_passkeys: bool,
     complaints: Vec<String>,
     form_token: String,
+    /// The script fills it in.
+    ceremony: &'static str,
     return_to: String,
     email: String,
 }
@@ -53,69 +66,176 @@ pub(crate) fn onward(target: &str) -> Result<Response, Refusal> {
 
 pub(crate) async fn show(visitor: Visitor, mut params: Params) -> Result<Response, Refusal> {
     let wanted = params.text("return_to").unwrap_or_default();
+    let from = From {
+        form_token: visitor.form_token(),
+        offers_passkeys: visitor.caller.edge.offers_passkeys,
+        return_to: own_path(&wanted).unwrap_or(HOME).to_owned(),
+    };
+    page(StatusCode::OK, from, Vec::new(), String::new())
+}
+
+/// Where somebody signs in from.
+struct From {
+    form_token: String,
+    offers_passkeys: bool,
+    return_to: String,
+}
+
+impl From {
+    fn of(form: &mut OwnForm) -> Result<Self, Refusal> {
+        let wanted = form.text("return_to")?;
+        Ok(Self {
+            form_token: form.visitor.form_token(),
+            offers_passkeys: form.visitor.caller.edge.offers_passkeys,
+            return_to: own_path(&wanted).unwrap_or(HOME).to_owned(),
+        })
+    }
+}
+
+fn page(
+    status: StatusCode,
+    from: From,
+    complaints: Vec<String>,
+    email: String,
+) -> Result<Response, Refusal> {
     let page = Page {
         style_sheet: &STYLE_SHEET,
-        complaints: Vec::new(),
-        form_token: visitor.form_token(),
-        return_to: own_path(&wanted).unwrap_or(HOME).to_owned(),
-        email: String::new(),
+        passkey_script: &PASSKEY_SCRIPT,
+        offers_passkeys: from.offers_passkeys,
+        complaints,
+        form_token: from.form_token,
+        ceremony: "",
+        return_to: from.return_to,
+        email,
     };
-    private(StatusCode::OK, &page)
+    private_with_passkeys(status, &page)
 }
 
 pub(crate) async fn send(_: Attempt, mut form: OwnForm) -> Result<Response, Refusal> {
     let (email, password) = (form.text("email")?, form.confidential("password")?);
-    let wanted = form.text("return_to")?;
-    let return_to = own_path(&wanted).unwrap_or(HOME);
-    let Visitor {
-        mut caller,
-        cookie,
-        device,
-        ..
-    } = form.visitor;
+    let from = From::of(&mut form)?;
     let attempt = SignIn {
         email: email.clone(),
         password,
-        device,
-        instead_of: cookie.clone(),
+        device: form.visitor.device.clone(),
+        instead_of: form.visitor.cookie.clone(),
     };
-    let edge = Arc::clone(&caller.edge);
-    let (status, complaint, wait) = match caller.command_for(&attempt).await? {
-        SignInOutcome::SignedIn { session } => {
-            if let Some(before) = &cookie {
-                edge.sessions.forget(before);
-            }
-            let mut response = if return_to.starts_with("/oauth2/") {
-                onward(return_to)?
-            } else {
-                see_other(return_to)?
+    let outcome = form.visitor.caller.command_for(&attempt).await?;
+    let refused = match outcome {
+        SignInOutcome::SignedIn { session } => return signed_in(&form.visitor, &from, &session),
+        SignInOutcome::SecondFactorNeeded { challenge, methods } => {
+            let has_passkey = methods.contains(&FactorMethod::Passkey);
+            let from = From {
+                offers_passkeys: from.offers_passkeys && has_passkey,
+                ..from
             };
-            let cookie = set_cookie(&session, edge.is_https);
-            response.headers_mut().insert(SET_COOKIE, cookie);
-            return Ok(response);
+            return second(from, &challenge, (StatusCode::OK, Vec::new()));
         }
-        SignInOutcome::Wrong => (
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "The address or the password is wrong, or the address is not confirmed yet.".to_owned(),
-            None,
+        other => refused(
+            &other,
+            "The address or the password is wrong, or the address is not confirmed yet.",
         ),
+    };
+    let (status, complaint, wait) = refused;
+    waiting(page(status, from, vec![complaint], email)?, wait)
+}
+
+/// Asks for the second factor: the sign-in goes on with it, and nobody is signed in before.
+fn second(
+    from: From,
+    challenge: &Confidential,
+    (status, complaints): (StatusCode, Vec<String>),
+) -> Result<Response, Refusal> {
+    let page = step_up::Page {
+        style_sheet: &STYLE_SHEET,
+        passkey_script: &PASSKEY_SCRIPT,
+        offers_passkeys: from.offers_passkeys,
+        complaints,
+        form_token: from.form_token,
+        title: "Second factor",
+        text: "The password is right. Now show your second factor, within five minutes.",
+        action: "/sign-in/second-factor",
+        challenge: challenge.expose().to_owned(),
+        ceremony: "",
+        return_to: from.return_to,
+    };
+    private_with_passkeys(status, &page)
+}
+
+pub(crate) async fn send_factor(_: Attempt, mut form: OwnForm) -> Result<Response, Refusal> {
+    let challenge = form.confidential("challenge")?;
+    let from = From::of(&mut form)?;
+    let attempt = FinishSignIn {
+        challenge: challenge.clone(),
+        proof: step_up::proof(&mut form)?,
+        device: form.visitor.device.clone(),
+        instead_of: form.visitor.cookie.clone(),
+    };
+    let outcome = form.visitor.caller.command_for(&attempt).await?;
+    if let SignInOutcome::SignedIn { session } = outcome {
+        return signed_in(&form.visitor, &from, &session);
+    }
+    let why = "This is no second factor of yours, or was used already.";
+    let (status, complaint, wait) = refused(&outcome, why);
+    let complaints = vec![complaint];
+    let response = match outcome {
+        SignInOutcome::Ended => page(status, from, complaints, String::new())?,
+        _ => second(from, &challenge, (status, complaints))?,
+    };
+    waiting(response, wait)
+}
+
+pub(crate) async fn send_passkey(_: Attempt, mut form: OwnForm) -> Result<Response, Refusal> {
+    let from = From::of(&mut form)?;
+    let FactorProof::Passkey(proof) = step_up::proof(&mut form)? else {
+        return Err(Refusal::MalformedForm("credential is missing".to_owned()));
+    };
+    let attempt = SignInByPasskey {
+        proof,
+        device: form.visitor.device.clone(),
+        instead_of: form.visitor.cookie.clone(),
+    };
+    let outcome = form.visitor.caller.command_for(&attempt).await?;
+    if let SignInOutcome::SignedIn { session } = outcome {
+        return signed_in(&form.visitor, &from, &session);
+    }
+    let (status, complaint, _) = refused(&outcome, "This passkey is none of an account here.");
+    page(status, from, vec![complaint], String::new())
+}
+
+fn signed_in(visitor: &Visitor, from: &From, session: &Confidential) -> Result<Response, Refusal> {
+    let edge = &visitor.caller.edge;
+    if let Some(before) = &visitor.cookie {
+        edge.sessions.forget(before);
+    }
+    let mut response = if from.return_to.starts_with("/oauth2/") {
+        onward(&from.return_to)?
+    } else {
+        see_other(&from.return_to)?
+    };
+    let cookie = set_cookie(session, edge.is_https);
+    response.headers_mut().insert(SET_COOKIE, cookie);
+    Ok(response)
+}
+
+/// What is said of an attempt that came to nothing, and after how many seconds to come back.
+fn refused(outcome: &SignInOutcome, wrong: &str) -> (StatusCode, String, Option<u32>) {
+    match outcome {
         SignInOutcome::Blocked { retry_after_s } => (
             StatusCode::TOO_MANY_REQUESTS,
             format!("Too many attempts have failed. Try again in {retry_after_s} seconds."),
-            Some(retry_after_s),
+            Some(*retry_after_s),
         ),
-    };
-    let page = Page {
-        style_sheet: &STYLE_SHEET,
-        complaints: vec![complaint],
-        form_token: cookie
-            .as_ref()
-            .map(crate::session::form_token)
-            .unwrap_or_default(),
-        return_to: return_to.to_owned(),
-        email,
-    };
-    let mut response = private(status, &page)?;
+        SignInOutcome::Ended => (
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "That took too long. Begin again with your password.".to_owned(),
+            None,
+        ),
+        _ => (StatusCode::UNPROCESSABLE_ENTITY, wrong.to_owned(), None),
+    }
+}
+
+fn waiting(mut response: Response, wait: Option<u32>) -> Result<Response, Refusal> {
     if let Some(seconds) = wait {
         response.headers_mut().insert(RETRY_AFTER, seconds.into());
     }

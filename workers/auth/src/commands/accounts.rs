@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     Auth,
+    factors::need_step_up,
     letters::{self, LINK_LIFETIME, NewLetter},
     passwords,
     store::{
@@ -412,7 +413,8 @@ pub(crate) fn account_of(caller: &Caller) -> Result<Uuid, Problem> {
         .ok_or_else(|| Problem::unauthenticated("send an access token"))
 }
 
-/// The caller's account, once the password that came along is the right one.
+/// The caller's account, once the password that came along is the right one. Who has a second factor has to have shown it
+/// of late as well.
 pub(super) async fn own(
     cx: &mut Cx,
     auth: &Auth,
@@ -428,6 +430,9 @@ pub(super) async fn own(
     let Some(account) = account else {
         return Ok(Err(Err(Problem::not_found("account"))));
     };
+    if let Err(problem) = need_step_up(cx, caller).await? {
+        return Ok(Err(Err(problem)));
+    }
     let email = account.email.clone();
     Ok(
         match check_password(cx, auth, &email, Some(account), password).await? {

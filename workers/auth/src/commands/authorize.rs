@@ -111,14 +111,14 @@ async fn decide(
     let (Some(account_id), Some(session_id)) = (caller.account_id(), caller.session_id()) else {
         return Ok(sign_in());
     };
-    let authenticated_at = store::authorization::find_authentication(cx.db(), session_id).await?;
-    let Some(authenticated_at) = authenticated_at else {
+    let authentication = store::authorization::find_authentication(cx.db(), session_id).await?;
+    let Some(authentication) = authentication else {
         return Ok(sign_in());
     };
     let age = cx
         .now()
         .as_second()
-        .saturating_sub(authenticated_at.as_second());
+        .saturating_sub(authentication.at().as_second());
     let is_too_old = |max: u64| u64::try_from(age).is_ok_and(|age| age > max);
     if wish.max_age.is_some_and(is_too_old) {
         return Ok(sign_in());
@@ -153,7 +153,7 @@ async fn decide(
         wish.scopes.clone(),
         asked.nonce.clone(),
         wish.code_challenge.clone(),
-        authenticated_at,
+        authentication,
     );
     let hash = secrets::hash(secret.expose());
     store::authorization::insert_code(cx.db(), &hash, &code).await?;

@@ -8,12 +8,13 @@ use shopzen_contracts::{
     auth::accounts::{
         Account, Done, EndSession, SessionInUse, SignIn, SignInOutcome, SignOut, UseSession,
     },
-    rights::scopes_of,
 };
 
 use super::{accounts::account_of, normalised};
 use crate::{
-    Auth, grants, secrets,
+    Auth,
+    factors::{self, BY_PASSWORD},
+    grants, secrets,
     store::{
         self,
         accounts::{Credentials, Whose},
@@ -99,7 +100,40 @@ async fn begin(cx: &mut Cx, auth: &Auth, attempt: &SignIn) -> Result<SignInOutco
         Checked::Wrong => return Ok(SignInOutcome::Wrong),
         Checked::Blocked { retry_after_s } => return Ok(SignInOutcome::Blocked { retry_after_s }),
     };
-    if let Some(session) = &attempt.instead_of {
+    let methods = store::factors::find_methods(cx.db(), account.id).await?;
+    if !methods.is_empty() {
+        let challenge = secrets::new_secret()?;
+        let hash = secrets::hash(challenge.expose());
+        store::factors::insert_challenge(cx.db(), &hash, account.id, account.password_version)
+            .await?;
+        return Ok(SignInOutcome::SecondFactorNeeded { challenge, methods });
+    }
+    let begun = Begun {
+        amr: BY_PASSWORD,
+        has_shown_factor: false,
+        device: &attempt.device,
+        instead_of: attempt.instead_of.as_ref(),
+    };
+    begin_session(cx, &account, begun).await
+}
+
+/// How a session has begun, and where.
+pub(super) struct Begun<'a> {
+    pub(super) amr: &'a [&'a str],
+    pub(super) has_shown_factor: bool,
+    /// What the browser calls itself.
+    pub(super) device: &'a str,
+    /// The session that it had until now.
+    pub(super) instead_of: Option<&'a Confidential>,
+}
+
+/// Begins the session of somebody who has shown who they are.
+pub(super) async fn begin_session(
+    cx: &mut Cx,
+    account: &Credentials,
+    begun: Begun<'_>,
+) -> Result<SignInOutcome, Failure> {
+    if let Some(session) = begun.instead_of {
         end_by_secret(cx, session).await?;
     }
     let session = secrets::new_secret()?;
@@ -110,12 +144,14 @@ async fn begin(cx: &mut Cx, auth: &Auth, attempt: &SignIn) -> Result<SignInOutco
     };
     store::sessions::end_oldest(cx.db(), account.id, SESSIONS_MAX).await?;
     let id = cx.new_id();
-    let device = device(&attempt.device);
+    let device = device(begun.device);
     let new = NewSession {
         id,
         account_id: account.id,
         secret_hash: &secrets::hash(session.expose()),
         device: &device,
+        amr: begun.amr,
+        has_shown_factor: begun.has_shown_factor,
         lifetime,
         idle,
     };
@@ -173,11 +209,13 @@ pub(crate) async fn use_session(
         if session.is_stale {
             store::sessions::save_seen(cx.db(), session.id).await?;
         }
+        let roles = session.roles()?;
+        let scopes = factors::scopes_for(cx, auth, session.account_id, &roles).await?;
         let subject = Subject {
             id: session.account_id,
             client_id: PAGES_CLIENT_ID,
             sid: Some(session.id),
-            scope: in_token(&scopes_of(&session.roles()?)),
+            scope: in_token(&scopes),
         };
         let issued = grants::issue(cx, auth, subject).await?;
         answers.push(Ok(SessionInUse {

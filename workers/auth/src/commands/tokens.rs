@@ -4,13 +4,12 @@ use shopzen_chassis::{Answers, Cx, Failure, Request};
 use shopzen_contracts::{
     Problem, Role, Scope,
     auth::{IssueOperatorToken, IssueToken, IssuedToken, OPERATOR},
-    rights::scopes_of,
 };
 use uuid::Uuid;
 
 use super::normalised;
 use crate::{
-    Auth, grants,
+    Auth, factors, grants,
     store::{self, accounts::Whose},
     token::Subject,
 };
@@ -45,13 +44,8 @@ async fn issue(
             "there is no account with this address",
         )));
     };
-    Ok(Ok(token_for(
-        cx,
-        auth,
-        account.id,
-        &scopes_of(&account.roles),
-    )
-    .await?))
+    let scopes = factors::scopes_for(cx, auth, account.id, &account.roles).await?;
+    Ok(Ok(token_for(cx, auth, account.id, &scopes).await?))
 }
 
 /// For operators, whether or not there is an account of staff: NATS lets nobody else ask.

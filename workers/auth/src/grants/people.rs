@@ -9,16 +9,14 @@ use std::time::Duration;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use data_encoding::BASE64URL_NOPAD;
 use shopzen_chassis::{Cx, Failure};
-use shopzen_contracts::{
-    Confidential, Problem, auth::IssuedToken, notify::MailKind, rights::scopes_of,
-};
+use shopzen_contracts::{Confidential, Problem, auth::IssuedToken, notify::MailKind};
 use uuid::Uuid;
 
 use super::issue;
 use crate::{
     Auth,
     authorization::is_openid,
-    keys,
+    factors, keys,
     letters::{self, NewLetter},
     proof::Proven,
     secrets,
@@ -92,7 +90,7 @@ pub(crate) async fn by_code(
         account_id: account.id,
         client_id: client.id,
         scopes: &code.scopes,
-        authenticated_at: code.authenticated_at(),
+        authentication: &code.authentication,
         lifetime: APP_LIFETIME,
         idle: APP_IDLE,
     };
@@ -132,7 +130,7 @@ async fn access(
     agreed: &[String],
     narrowed: Option<&str>,
 ) -> Result<IssuedToken, Failure> {
-    let own = scopes_of(&account.roles()?);
+    let own = factors::scopes_for(cx, auth, account.id, &account.roles()?).await?;
     let may = |scope: &&str| is_openid(scope) || own.iter().any(|it| it.name() == *scope);
     let wanted: Vec<&str> = match narrowed {
         Some(narrowed) => narrowed.split_whitespace().collect(),
@@ -177,7 +175,8 @@ async fn identity(
         aud: client.id.to_string(),
         exp: now.saturating_add(auth.token_lifetime.as_secs()),
         iat: now,
-        auth_time: u64::try_from(code.authenticated_at().as_second()).unwrap_or(0),
+        auth_time: u64::try_from(code.authentication.at().as_second()).unwrap_or(0),
+        amr: code.authentication.amr.clone(),
         nonce: code.nonce.clone(),
         name: asked("profile").then(|| account.name.clone()),
         email: asked("email").then(|| account.email.clone()),

@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use shopzen_chassis::{
-    Failure,
-    jiff_sqlx::{self, ToSqlx},
-};
+use shopzen_chassis::{Failure, jiff_sqlx};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -21,6 +18,26 @@ pub(crate) struct Application {
     pub(crate) is_trusted: bool,
 }
 
+/// When and how somebody has shown who they are.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub(crate) struct Authentication {
+    authenticated_at: jiff_sqlx::Timestamp,
+    /// RFC 8176.
+    pub(crate) amr: Vec<String>,
+    /// When they showed a second factor last.
+    factor_at: Option<jiff_sqlx::Timestamp>,
+}
+
+impl Authentication {
+    pub(crate) fn at(&self) -> Timestamp {
+        self.authenticated_at.into()
+    }
+
+    pub(crate) fn factor_at(&self) -> Option<Timestamp> {
+        self.factor_at.map(Timestamp::from)
+    }
+}
+
 /// What a code stands for.
 #[derive(sqlx::FromRow)]
 pub(crate) struct Code {
@@ -31,7 +48,8 @@ pub(crate) struct Code {
     pub(crate) nonce: Option<String>,
     /// SHA-256 of the verifier, in base64url.
     pub(crate) challenge: String,
-    authenticated_at: jiff_sqlx::Timestamp,
+    #[sqlx(flatten)]
+    pub(crate) authentication: Authentication,
     pub(crate) session_id: Option<Uuid>,
     #[sqlx(default)]
     pub(crate) is_in_time: bool,
@@ -44,7 +62,7 @@ impl Code {
         scopes: Vec<String>,
         nonce: Option<String>,
         challenge: String,
-        authenticated_at: Timestamp,
+        authentication: Authentication,
     ) -> Self {
         Self {
             client_id,
@@ -53,14 +71,10 @@ impl Code {
             scopes,
             nonce,
             challenge,
-            authenticated_at: authenticated_at.to_sqlx(),
+            authentication,
             session_id: None,
             is_in_time: true,
         }
-    }
-
-    pub(crate) fn authenticated_at(&self) -> Timestamp {
-        self.authenticated_at.into()
     }
 }
 
@@ -112,18 +126,17 @@ pub(crate) async fn find_application(
     .await?)
 }
 
-/// When the owner of a session of our own pages showed last who they are.
+/// When and how the owner of a session of our own pages showed who they are.
 pub(crate) async fn find_authentication(
     db: &mut PgConnection,
     session_id: Uuid,
-) -> Result<Option<Timestamp>, Failure> {
-    let at: Option<jiff_sqlx::Timestamp> = sqlx::query_scalar(
-        "SELECT authenticated_at FROM sessions WHERE id = $1 AND client_id IS NULL",
+) -> Result<Option<Authentication>, Failure> {
+    Ok(sqlx::query_as(
+        "SELECT authenticated_at, amr, factor_at FROM sessions WHERE id = $1 AND client_id IS NULL",
     )
     .bind(session_id)
     .fetch_optional(db)
-    .await?;
-    Ok(at.map(Timestamp::from))
+    .await?)
 }
 
 /// Whether somebody has agreed to all of this before.
@@ -175,8 +188,8 @@ pub(crate) async fn insert_code(
     sqlx::query(
         "
         INSERT INTO authorization_codes
-            (hash, client_id, account_id, redirect_uri, scopes, nonce, code_challenge, authenticated_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+            (hash, client_id, account_id, redirect_uri, scopes, nonce, code_challenge, authenticated_at, amr, factor_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
         ",
     )
     .bind(hash)
@@ -186,7 +199,9 @@ pub(crate) async fn insert_code(
     .bind(&code.scopes)
     .bind(&code.nonce)
     .bind(&code.challenge)
-    .bind(code.authenticated_at)
+    .bind(code.authentication.authenticated_at)
+    .bind(&code.authentication.amr)
+    .bind(code.authentication.factor_at)
     .execute(db)
     .await?;
     Ok(())
@@ -201,7 +216,8 @@ pub(crate) async fn find_code(
     Ok(sqlx::query_as(
         "
         SELECT
-            client_id, account_id, redirect_uri, scopes, nonce, code_challenge AS challenge, authenticated_at, session_id,
+            client_id, account_id, redirect_uri, scopes, nonce, code_challenge AS challenge,
+            authenticated_at, amr, factor_at, session_id,
             created_at > now() - make_interval(secs => $2) AS is_in_time
         FROM authorization_codes WHERE hash = $1 FOR UPDATE
         ",

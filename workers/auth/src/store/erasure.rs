@@ -7,12 +7,18 @@ use uuid::Uuid;
 
 /// Tables of which rows belong to an account, by their column `account_id`. A test compares them with the database.
 /// Refresh tokens go with their sessions.
-const OF_ACCOUNTS: [&str; 5] = [
+const OF_ACCOUNTS: [&str; 11] = [
     "addresses",
     "authorization_codes",
     "consents",
+    "factor_tries",
     "letters",
+    "passkey_ceremonies",
+    "passkeys",
+    "recovery_codes",
     "sessions",
+    "sign_in_challenges",
+    "totp_factors",
 ];
 /// The most letters that are named: somebody who was written more often had help.
 const LETTERS_MAX: i64 = 10_000;

@@ -11,7 +11,7 @@ use shopzen_contracts::{Role, auth::accounts::Session};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::roles::roles_of;
+use super::{authorization::Authentication, roles::roles_of};
 
 /// A session that is to be.
 pub(crate) struct NewSession<'a> {
@@ -19,6 +19,9 @@ pub(crate) struct NewSession<'a> {
     pub(crate) account_id: Uuid,
     pub(crate) secret_hash: &'a [u8],
     pub(crate) device: &'a str,
+    /// RFC 8176.
+    pub(crate) amr: &'a [&'a str],
+    pub(crate) has_shown_factor: bool,
     pub(crate) lifetime: Duration,
     pub(crate) idle: Duration,
 }
@@ -29,7 +32,7 @@ pub(crate) struct NewAppSession<'a> {
     pub(crate) account_id: Uuid,
     pub(crate) client_id: Uuid,
     pub(crate) scopes: &'a [String],
-    pub(crate) authenticated_at: Timestamp,
+    pub(crate) authentication: &'a Authentication,
     pub(crate) lifetime: Duration,
     pub(crate) idle: Duration,
 }
@@ -61,14 +64,16 @@ impl OpenSession {
 pub(crate) async fn insert(db: &mut PgConnection, session: &NewSession<'_>) -> Result<(), Failure> {
     sqlx::query(
         "
-        INSERT INTO sessions (id, account_id, secret_hash, device, expires_at, idle_s)
-        VALUES ($1, $2, $3, $4, now() + make_interval(secs => $5), $6)
+        INSERT INTO sessions (id, account_id, secret_hash, device, amr, factor_at, expires_at, idle_s)
+        VALUES ($1, $2, $3, $4, $5, CASE WHEN $6 THEN now() END, now() + make_interval(secs => $7), $8)
         ",
     )
     .bind(session.id)
     .bind(session.account_id)
     .bind(session.secret_hash)
     .bind(session.device)
+    .bind(session.amr)
+    .bind(session.has_shown_factor)
     .bind(session.lifetime.as_secs_f64())
     .bind(i32::try_from(session.idle.as_secs()).unwrap_or(i32::MAX))
     .execute(db)
@@ -83,15 +88,18 @@ pub(crate) async fn insert_of_app(
 ) -> Result<(), Failure> {
     sqlx::query(
         "
-        INSERT INTO sessions (id, account_id, client_id, device, scopes, authenticated_at, expires_at, idle_s)
-        SELECT $1, $2, $3, name, $4, $5, now() + make_interval(secs => $6), $7 FROM clients WHERE id = $3
+        INSERT INTO sessions
+            (id, account_id, client_id, device, scopes, authenticated_at, amr, factor_at, expires_at, idle_s)
+        SELECT $1, $2, $3, name, $4, $5, $6, $7, now() + make_interval(secs => $8), $9 FROM clients WHERE id = $3
         ",
     )
     .bind(session.id)
     .bind(session.account_id)
     .bind(session.client_id)
     .bind(session.scopes)
-    .bind(session.authenticated_at.to_sqlx())
+    .bind(session.authentication.at().to_sqlx())
+    .bind(&session.authentication.amr)
+    .bind(session.authentication.factor_at().map(|at| at.to_sqlx()))
     .bind(session.lifetime.as_secs_f64())
     .bind(i32::try_from(session.idle.as_secs()).unwrap_or(i32::MAX))
     .execute(db)

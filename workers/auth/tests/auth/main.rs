@@ -2,8 +2,10 @@
 
 mod accounts;
 mod attacks;
+mod authenticator;
 mod authorization;
 mod clients;
+mod factors;
 mod fixtures;
 mod issuing;
 mod keys;
