@@ -9,6 +9,7 @@ mod checkout;
 mod crashes;
 mod crowds;
 mod dead_letters;
+mod factors;
 mod foreign;
 mod hostile;
 mod import;
