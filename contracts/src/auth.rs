@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod authorization;
 pub mod clients;
+pub mod identities;
 pub mod partners;
 mod roles;
 

@@ -3,6 +3,7 @@
 mod accounts;
 mod audits;
 mod clients;
+mod identities;
 mod values;
 
 use std::{

@@ -11,6 +11,7 @@ pub(crate) mod admin_products;
 pub(crate) mod admin_roles;
 pub(crate) mod admin_stock;
 pub(crate) mod catalogue;
+pub(crate) mod identities;
 pub(crate) mod keys;
 pub(crate) mod me;
 pub(crate) mod oauth;

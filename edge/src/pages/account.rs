@@ -6,6 +6,7 @@
 pub(crate) mod authorize;
 pub(crate) mod own;
 pub(crate) mod password;
+pub(crate) mod providers;
 pub(crate) mod sign_in;
 pub(crate) mod sign_up;
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod accounts;
 pub(crate) mod authorize;
+pub(crate) mod identities;
 pub(crate) mod sessions;
 pub(crate) mod tokens;
 

@@ -17,6 +17,7 @@ mod letters;
 mod partners;
 mod passwords;
 mod proof;
+mod providers;
 mod queries;
 mod registration;
 mod roles;
@@ -46,19 +47,25 @@ use shopzen_contracts::{
             AddClient, GetClient, GetMetadata, IntrospectToken, ListClients, RequestToken,
             RevokeClient, RevokeToken, RotateClientSecret, SetClientKeys,
         },
+        identities::{
+            AskProvider, BeginTrip, DescribeIdentity, EndTrip, LinkIdentity, ListIdentities,
+            ListProviders, SignInByProvider, UnlinkIdentity,
+        },
         partners::{AddPartner, GetPartner, ListPartners, RevokePartner, RotatePartnerSecret},
     },
 };
 
-use commands::{accounts, authorize, sessions, tokens};
+use commands::{accounts, authorize, identities, sessions, tokens};
 use letters::Taken;
 use passwords::Passwords;
+use providers::Providers;
 
 use seal::Seal;
 use secrets::Links;
 use token::Signer;
 
 pub use config::Config;
+pub use providers::ProviderConfig;
 
 /// Letters that are taken and wait to be recorded.
 const LETTERS_TAKEN_MAX: usize = 256;
@@ -81,6 +88,7 @@ pub(crate) struct Auth {
     key_rotation: Option<Duration>,
     signing: Arc<Signing>,
     passwords: Passwords,
+    providers: Providers,
     links: Links,
     /// Where tasks say which letters the notify worker has.
     letters_taken: Queue<Taken>,
@@ -109,6 +117,7 @@ impl Signing {
 
 pub fn worker(config: Config) -> Worker {
     let (letters_taken, taken) = queue(LETTERS_TAKEN_MAX);
+    let mut config = config;
     let auth = Auth {
         demo_accounts: config.demo_accounts,
         issuer: config.issuer.trim_end_matches('/').to_owned(),
@@ -119,6 +128,7 @@ pub fn worker(config: Config) -> Worker {
             signer: Mutex::default(),
         }),
         passwords: Passwords::new(),
+        providers: Providers::new(std::mem::take(&mut config.providers)),
         links: Links::new(&config.key_encryption_key),
         letters_taken,
     };
@@ -136,6 +146,7 @@ pub fn worker(config: Config) -> Worker {
     )
     .keeps_door(door_keys, door)
     .at_start(keys::at_start)
+    .at_start(providers::at_start)
     .at_start(seed::demo_accounts)
     .on_command::<IssueToken, _>(tokens::issue_token)
     .on_command::<IssueOperatorToken, _>(tokens::issue_operator_token)
@@ -161,6 +172,15 @@ pub fn worker(config: Config) -> Worker {
     .every("letters", letters::SEND_EVERY, letters::send_due)
     .every("forget", FORGET_EVERY, forget)
     .drain(taken, |_| true, letters::record)
+    .answer::<ListProviders, _>(identities::list_providers)
+    .answer::<BeginTrip, _>(identities::begin_trip)
+    .on_commands::<EndTrip, _>(identities::end_trip)
+    .answer::<AskProvider, _>(identities::ask_provider)
+    .on_command::<SignInByProvider, _>(identities::sign_in)
+    .answer::<DescribeIdentity, _>(identities::describe)
+    .on_command::<LinkIdentity, _>(identities::link_identity)
+    .answer::<ListIdentities, _>(identities::list)
+    .on_command::<UnlinkIdentity, _>(identities::unlink)
     .on_commands::<Authorize, _>(authorize::authorize)
     .answer::<GetUserinfo, _>(queries::userinfo)
     .on_commands::<RequestToken, _>(grants::request_token)
@@ -195,6 +215,7 @@ async fn forget(cx: &mut Cx, _: &Auth) -> Result<bool, Failure> {
     store::letters::forget(cx.db(), LETTERS_KEPT_FOR).await?;
     store::authorization::forget_codes(cx.db(), grants::CODES_KEPT_FOR).await?;
     store::sessions::forget(cx.db()).await?;
+    identities::forget(cx).await?;
     store::sessions::forget_failures(cx.db(), FAILURES_KEPT_FOR).await?;
     Ok(false)
 }

@@ -4,6 +4,7 @@ pub(crate) mod accounts;
 pub(crate) mod authorization;
 pub(crate) mod clients;
 pub(crate) mod connections;
+pub(crate) mod identities;
 pub(crate) mod letters;
 pub(crate) mod revocations;
 pub(crate) mod roles;

@@ -39,7 +39,7 @@ use shopzen_contracts::{
 };
 use uuid::Uuid;
 
-use super::{Samples, accounts, audits, clients};
+use super::{Samples, accounts, audits, clients, identities};
 
 pub(super) fn samples() -> Samples {
     let mut samples = Samples::default();
@@ -51,6 +51,7 @@ pub(super) fn samples() -> Samples {
     payments(&mut samples);
     notify(&mut samples);
     accounts::add(&mut samples);
+    identities::add(&mut samples);
     audits::add(&mut samples);
     samples
 }

@@ -10,18 +10,22 @@ use axum::{
     },
     response::Response,
 };
-use shopzen_contracts::auth::accounts::{SignIn, SignInOutcome, SignOut};
+use shopzen_contracts::auth::{
+    accounts::{SignIn, SignInOutcome, SignOut},
+    identities::{ListProviders, Provider},
+};
 
 use super::{own_path, private, see_other};
 use crate::{
     pages::{assets::STYLE_SHEET, form::OwnForm},
     params::Params,
     problem::Refusal,
+    request::Caller,
     session::{Attempt, Visitor, clear_cookie, set_cookie},
 };
 
 /// Where somebody goes who wanted to go nowhere in particular.
-const HOME: &str = "/account";
+pub(crate) const HOME: &str = "/account";
 
 #[derive(Template)]
 #[template(path = "account/sign_in.html")]
@@ -31,6 +35,13 @@ struct Page {
     form_token: String,
     return_to: String,
     email: String,
+    providers: Vec<Provider>,
+}
+
+/// With whose accounts one can sign in. Whoever has a password can do without.
+pub(crate) async fn providers(caller: &Caller) -> Vec<Provider> {
+    let asked = caller.query_for(&ListProviders {}).await;
+    asked.map(|providers| providers.items).unwrap_or_default()
 }
 
 /// Leads on to what may end at another site: a form may not, by our own policy, and a link may.
@@ -58,7 +69,8 @@ pub(crate) async fn show(visitor: Visitor, mut params: Params) -> Result<Respons
         complaints: Vec::new(),
         form_token: visitor.form_token(),
         return_to: own_path(&wanted).unwrap_or(HOME).to_owned(),
-        email: String::new(),
+        email: params.text("login_hint").unwrap_or_default(),
+        providers: providers(&visitor.caller).await,
     };
     private(StatusCode::OK, &page)
 }
@@ -114,6 +126,7 @@ pub(crate) async fn send(_: Attempt, mut form: OwnForm) -> Result<Response, Refu
             .unwrap_or_default(),
         return_to: return_to.to_owned(),
         email,
+        providers: providers(&caller).await,
     };
     let mut response = private(status, &page)?;
     if let Some(seconds) = wait {

@@ -99,7 +99,19 @@ async fn begin(cx: &mut Cx, auth: &Auth, attempt: &SignIn) -> Result<SignInOutco
         Checked::Wrong => return Ok(SignInOutcome::Wrong),
         Checked::Blocked { retry_after_s } => return Ok(SignInOutcome::Blocked { retry_after_s }),
     };
-    if let Some(session) = &attempt.instead_of {
+    let instead_of = attempt.instead_of.as_ref();
+    let session = begin_session(cx, &account, &attempt.device, instead_of).await?;
+    Ok(SignInOutcome::SignedIn { session })
+}
+
+/// A session of our own pages for somebody who has shown who they are: what its browser keeps as its cookie.
+pub(crate) async fn begin_session(
+    cx: &mut Cx,
+    account: &Credentials,
+    device_text: &str,
+    instead_of: Option<&Confidential>,
+) -> Result<Confidential, Failure> {
+    if let Some(session) = instead_of {
         end_by_secret(cx, session).await?;
     }
     let session = secrets::new_secret()?;
@@ -110,7 +122,7 @@ async fn begin(cx: &mut Cx, auth: &Auth, attempt: &SignIn) -> Result<SignInOutco
     };
     store::sessions::end_oldest(cx.db(), account.id, SESSIONS_MAX).await?;
     let id = cx.new_id();
-    let device = device(&attempt.device);
+    let device = device(device_text);
     let new = NewSession {
         id,
         account_id: account.id,
@@ -121,7 +133,7 @@ async fn begin(cx: &mut Cx, auth: &Auth, attempt: &SignIn) -> Result<SignInOutco
     };
     store::sessions::insert(cx.db(), &new).await?;
     tracing::info!(account_id = %account.id, session_id = %id, "signed in");
-    Ok(SignInOutcome::SignedIn { session })
+    Ok(session)
 }
 
 /// Whether somebody may do more than shop.

@@ -7,6 +7,8 @@ mod clients;
 mod fixtures;
 mod issuing;
 mod keys;
+mod openid;
+mod providers;
 mod registered;
 mod roles;
 mod sessions;
