@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader},
-    process::{Child, Stdio},
+    process::{Child, ChildStdout, Stdio},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -22,6 +22,8 @@ const ADA: &str = "ada@lovelace.example";
 /// A provider that runs.
 struct Provider {
     child: Child,
+    /// What it says later goes nowhere, but has somewhere to go.
+    _said: BufReader<ChildStdout>,
 }
 
 impl Drop for Provider {
@@ -40,12 +42,16 @@ impl Provider {
             .arg(shop.url(&format!("/sign-in/with/{name}/back")))
             .stdout(Stdio::piped());
         let mut child = script.spawn()?;
-        let said = child.stdout.take().context("what it says")?;
-        let provider = Self { child };
-        let mut lines = BufReader::new(said).lines();
-        let line = lines.find(|line| line.as_ref().map_or(true, |line| line == "listening"));
-        line.context("it listens")??;
-        Ok(provider)
+        let mut said = BufReader::new(child.stdout.take().context("what it says")?);
+        let mut line = String::new();
+        while line.trim() != "listening" {
+            line.clear();
+            if said.read_line(&mut line)? == 0 {
+                child.wait()?;
+                anyhow::bail!("the provider did not start");
+            }
+        }
+        Ok(Self { child, _said: said })
     }
 }
 
