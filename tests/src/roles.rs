@@ -103,17 +103,6 @@ impl Role {
                 ListSessions::SUBJECT,
                 EndSession::SUBJECT,
                 GetMetadata::SUBJECT,
-                ListProviders::SUBJECT,
-                BeginTrip::SUBJECT,
-                EndTrip::SUBJECT,
-                AskProvider::SUBJECT,
-                SignInByProvider::SUBJECT,
-                DescribeIdentity::SUBJECT,
-                LinkIdentity::SUBJECT,
-                ListIdentities::SUBJECT,
-                UnlinkIdentity::SUBJECT,
-                Authorize::SUBJECT,
-                GetUserinfo::SUBJECT,
                 RequestToken::SUBJECT,
                 RevokeToken::SUBJECT,
                 IntrospectToken::SUBJECT,
@@ -133,6 +122,7 @@ impl Role {
                 RevokePartner::SUBJECT,
             ])
             .into_iter()
+            .chain(of_openid())
             .chain(Service::ALL.into_iter().map(history))
             .chain(
                 Service::ALL
@@ -225,6 +215,23 @@ fn owned(subjects: &[&str]) -> Vec<String> {
         .iter()
         .map(|subject| (*subject).to_owned())
         .collect()
+}
+
+/// What is asked for who signs in with an account elsewhere, or elsewhere with theirs.
+fn of_openid() -> Vec<String> {
+    owned(&[
+        Authorize::SUBJECT,
+        GetUserinfo::SUBJECT,
+        ListProviders::SUBJECT,
+        BeginTrip::SUBJECT,
+        EndTrip::SUBJECT,
+        AskProvider::SUBJECT,
+        SignInByProvider::SUBJECT,
+        DescribeIdentity::SUBJECT,
+        LinkIdentity::SUBJECT,
+        ListIdentities::SUBJECT,
+        UnlinkIdentity::SUBJECT,
+    ])
 }
 
 fn history(service: Service) -> String {

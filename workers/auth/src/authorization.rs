@@ -417,8 +417,9 @@ mod tests {
 
     #[test]
     fn what_is_not_offered_is_refused_by_its_name() {
+        type Change = fn(&mut Authorize, Option<String>);
         let text = || Some("x".to_owned());
-        let cases: [(fn(&mut Authorize, Option<String>), &str); 4] = [
+        let cases: [(Change, &str); 4] = [
             (|it, text| it.request = text, "request_not_supported"),
             (
                 |it, text| it.request_uri = text,
