@@ -6,6 +6,7 @@ pub mod authorization;
 pub mod clients;
 pub mod erasure;
 pub mod factors;
+pub mod identities;
 pub mod partners;
 mod roles;
 

@@ -103,9 +103,21 @@ pub(crate) const CODES: &[Code] = &[
     ),
     code(
         400,
+        "provider_mixed_up",
+        "An answer came from another site than the one that was asked.",
+        "Start again on the page to sign in.",
+    ),
+    code(
+        400,
         "redirect_uri_unknown",
         "The program wants you sent back to where it is not registered.",
         "Tell whoever runs it: the address has to be one of its redirect_uris, to the letter.",
+    ),
+    code(
+        400,
+        "trip_invalid",
+        "A sign-in at another site was finished or given up, is older than ten minutes, or began in another browser.",
+        "Start again on the page to sign in.",
     ),
     code(
         400,
@@ -180,6 +192,12 @@ pub(crate) const CODES: &[Code] = &[
         "POST /api/v1/me/step-up with a code or a passkey, and send this again.",
     ),
     code(
+        403,
+        "sign_in_again",
+        "Whoever gives an account another way in has to have signed in lately.",
+        "Sign in once more, and try again.",
+    ),
+    code(
         404,
         "account_not_found",
         "There is no account with this address.",
@@ -196,6 +214,12 @@ pub(crate) const CODES: &[Code] = &[
         "not_found",
         "There is no such thing, or it is not yours to see.",
         "Check the id. A guest sees an order with its Order-Token.",
+    ),
+    code(
+        404,
+        "provider_unknown",
+        "Nobody signs in here with an account of that site.",
+        "Choose one of those on the page to sign in.",
     ),
     code(
         405,
@@ -223,6 +247,12 @@ pub(crate) const CODES: &[Code] = &[
     ),
     code(
         409,
+        "identity_taken",
+        "With that account elsewhere somebody signs in to another account here.",
+        "Sign in with it, and unlink it there first.",
+    ),
+    code(
+        409,
         "last_owner",
         "This account is the shop's last owner, and would be one no more.",
         "Make somebody else an owner first.",
@@ -232,6 +262,12 @@ pub(crate) const CODES: &[Code] = &[
         "no_second_factor",
         "The account has no second factor that recovery codes could take the place of.",
         "Add an authenticator app or a passkey first.",
+    ),
+    code(
+        409,
+        "last_way_in",
+        "It is the only way to sign in to this account.",
+        "Set a password first, or link another account.",
     ),
     code(
         409,
@@ -286,6 +322,12 @@ pub(crate) const CODES: &[Code] = &[
         "totp_exists",
         "The account has an authenticator app already.",
         "Remove it first.",
+    ),
+    code(
+        409,
+        "too_many_identities",
+        "The account has as many ways to sign in as it may have.",
+        "Unlink one that is not used.",
     ),
     code(
         409,
@@ -349,6 +391,12 @@ pub(crate) const CODES: &[Code] = &[
     ),
     code(
         422,
+        "provider_refused",
+        "The other site did not show who somebody is.",
+        "Start again, or sign in another way.",
+    ),
+    code(
+        422,
         "total_too_large",
         "The total of the order is larger than an amount can be.",
         "Order less at once.",
@@ -400,6 +448,12 @@ pub(crate) const CODES: &[Code] = &[
         "identity_unavailable",
         "Access tokens cannot be checked right now.",
         "Try again after Retry-After; nothing has happened.",
+    ),
+    code(
+        503,
+        "provider_unavailable",
+        "The other site cannot be reached, or does not say what it should.",
+        "Try again later, or sign in another way.",
     ),
     code(
         503,

@@ -2,7 +2,7 @@
 
 use axum::{
     extract::{FromRequest, Request},
-    http::header::CONTENT_TYPE,
+    http::{HeaderMap, header::CONTENT_TYPE},
 };
 use bytes::Bytes;
 
@@ -16,20 +16,35 @@ impl<S: Send + Sync> FromRequest<S> for Form {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
-        let content_type = only(request.headers(), CONTENT_TYPE, || Refusal::NotForm)?;
-        let essence = content_type.and_then(|it| it.split(';').next());
-        let is_form = essence.is_some_and(|it| {
-            it.trim()
-                .eq_ignore_ascii_case("application/x-www-form-urlencoded")
-        });
-        if !is_form {
-            return Err(Refusal::NotForm);
-        }
-        let body = Bytes::from_request(request, state)
-            .await
-            .map_err(|_| Refusal::BodyBroken)?;
+        let body = bytes_of(request, state).await?;
         Self::parse(&body)
     }
+}
+
+/// The form as it came.
+pub(crate) async fn text_of(request: Request) -> Result<String, Refusal> {
+    let body = bytes_of(request, &()).await?;
+    let malformed = "the body is not percent-encoded UTF-8";
+    String::from_utf8(body.into()).map_err(|_| Refusal::MalformedForm(malformed.to_owned()))
+}
+
+async fn bytes_of<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Refusal> {
+    if !is_form(request.headers())? {
+        return Err(Refusal::NotForm);
+    }
+    Bytes::from_request(request, state)
+        .await
+        .map_err(|_| Refusal::BodyBroken)
+}
+
+/// Whether a request says that its body is a form.
+pub(crate) fn is_form(headers: &HeaderMap) -> Result<bool, Refusal> {
+    let content_type = only(headers, CONTENT_TYPE, || Refusal::NotForm)?;
+    let essence = content_type.and_then(|it| it.split(';').next());
+    Ok(essence.is_some_and(|it| {
+        it.trim()
+            .eq_ignore_ascii_case("application/x-www-form-urlencoded")
+    }))
 }
 
 impl Form {

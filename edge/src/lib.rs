@@ -49,8 +49,9 @@ pub use tls::TlsError;
 
 use api::{
     accounts, admin_activity, admin_audit, admin_clients, admin_dead_letters, admin_partners,
-    admin_products, admin_roles, admin_stock, catalogue, factors, keys, me, me_addresses, me_data,
-    oauth, order_events, orders, products, stock, stock_stream, timeline, webhooks,
+    admin_products, admin_roles, admin_stock, catalogue, factors, identities, keys, me,
+    me_addresses, me_data, oauth, order_events, orders, products, stock, stock_stream, timeline,
+    webhooks,
 };
 use hub::Hub;
 use limits::Limiter;
@@ -158,6 +159,18 @@ fn for_accounts(routes: Routes) -> Routes {
         .api(PATCH, "/api/v1/me", me::change, me::CHANGE)
         .api(PUT, "/api/v1/me/password", me::password, me::PASSWORD)
         .api(PUT, "/api/v1/me/email", me::email, me::EMAIL)
+        .api(
+            GET,
+            "/api/v1/me/identities",
+            identities::list,
+            identities::LIST,
+        )
+        .api(
+            DELETE,
+            "/api/v1/me/identities/{identity_id}",
+            identities::unlink,
+            identities::UNLINK,
+        )
         .api(GET, "/api/v1/me/sessions", me::sessions, me::SESSIONS)
         .api(
             DELETE,
@@ -282,6 +295,12 @@ fn for_clients(routes: Routes) -> Routes {
         )
         .api(POST, TOKEN_PATH, oauth::token, oauth::TOKEN)
         .api(GET, USERINFO_PATH, oauth::userinfo, oauth::USERINFO)
+        .api_by_form_token(
+            POST,
+            USERINFO_PATH,
+            oauth::userinfo_posted,
+            oauth::USERINFO_POSTED,
+        )
         .api(POST, REVOCATION_PATH, oauth::revoke, oauth::REVOKE)
         .api(
             POST,
@@ -489,7 +508,7 @@ fn pages(routes: Routes) -> Routes {
 
 fn pages_of_accounts(routes: Routes) -> Routes {
     use pages::account::{
-        addresses, authorize, data, factors, own, password, sign_in, sign_up, step_up,
+        addresses, authorize, data, factors, own, password, providers, sign_in, sign_up, step_up,
     };
     routes
         .page("/sign-in", sign_in::show)
@@ -506,7 +525,16 @@ fn pages_of_accounts(routes: Routes) -> Routes {
         .page("/new-password", password::ask_for_new)
         .form("/new-password", password::set_new)
         .page(AUTHORIZATION_PATH, authorize::show)
-        .form(AUTHORIZATION_PATH, authorize::answer)
+        .form(AUTHORIZATION_PATH, authorize::posted)
+        .form(authorize::CONSENT_PATH, authorize::answer)
+        .form("/sign-in/with/{provider}", providers::set_out)
+        .page("/sign-in/with/{provider}/back", providers::come_back)
+        .page(providers::LINK, providers::ask_to_link)
+        .form(providers::LINK, providers::link)
+        .form(
+            "/account/identities/{identity_id}/unlink",
+            providers::unlink,
+        )
         .page("/account", own::show)
         .page("/account/export", data::export)
         .page("/account/erase", data::ask)

@@ -351,7 +351,7 @@ struct OAuthProblem {
 }
 
 /// What the names in braces stand for.
-const PATH_PARAMETERS: [(&str, SchemaOf, &str); 12] = [
+const PATH_PARAMETERS: [(&str, SchemaOf, &str); 13] = [
     ("account_id", schema_of::<Uuid>, "The account's id."),
     ("address_id", schema_of::<Uuid>, "The address's id."),
     (
@@ -361,6 +361,7 @@ const PATH_PARAMETERS: [(&str, SchemaOf, &str); 12] = [
     ),
     ("client_id", schema_of::<Uuid>, "The client's id."),
     ("id", schema_of::<OrderId>, "The order's id."),
+    ("identity_id", schema_of::<Uuid>, "The identity's id."),
     ("letter_id", schema_of::<Uuid>, "The dead letter's id."),
     ("id_or_slug", schema_of::<Slug>, "The product's id or slug."),
     ("partner_id", schema_of::<Uuid>, "The partner's id."),

@@ -172,10 +172,15 @@ fn access_token(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
     };
     let (scheme, token) = value.split_once(' ').ok_or(Refusal::Unauthenticated)?;
     let token = token.trim();
-    if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() || token.contains(' ') {
+    if !scheme.eq_ignore_ascii_case("bearer") || !is_token(token) {
         return Err(Refusal::Unauthenticated);
     }
     Ok(Some(token.to_owned()))
+}
+
+/// Whether it may travel on as a header.
+pub(crate) fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {

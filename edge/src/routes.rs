@@ -51,6 +51,22 @@ impl Routes {
         self.serve(method, path, handler, operation.access)
     }
 
+    /// The same for a call whose token may stand in its form: whether there is one, its handler looks.
+    pub(crate) fn api_by_form_token<H, T>(
+        mut self,
+        method: Method,
+        path: &'static str,
+        handler: H,
+        operation: Operation,
+    ) -> Self
+    where
+        H: Handler<T, Arc<Edge>>,
+        T: 'static,
+    {
+        self.operations.push((method.clone(), path, operation));
+        self.serve(method, path, handler, Access::Anyone)
+    }
+
     /// A page or a file: for people, and no part of the API.
     pub(crate) fn page<H, T>(self, path: &'static str, handler: H) -> Self
     where

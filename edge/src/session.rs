@@ -33,6 +33,13 @@ use crate::{Edge, problem::Refusal, request::Caller};
 const COOKIE_SECURE: &str = "__Host-shopzen";
 /// Its name on a developer's machine.
 const COOKIE_PLAIN: &str = "shopzen_dev";
+/// The cookie of who is on the way to a provider and back.
+const TRIP_COOKIE_SECURE: &str = "__Host-shopzen-trip";
+const TRIP_COOKIE_PLAIN: &str = "shopzen_dev_trip";
+/// What is sealed in it is longer; browsers keep 4096 bytes with its name.
+const TRIP_LENGTH_MAX: usize = 3_900;
+/// What is sealed in it counts as long.
+const TRIP_KEPT_FOR: Duration = Duration::from_mins(10);
 /// The longest that is looked at. Ours have 43 characters.
 const SECRET_LENGTH_MAX: usize = 100;
 /// How long a browser keeps the cookie. The session may end before.
@@ -162,7 +169,10 @@ async fn session_of(
 
 /// The value of our cookie. A browser that has two of that name is as good as signed out.
 fn cookie(headers: &HeaderMap, is_https: bool) -> Option<Confidential> {
-    let name = cookie_name(is_https);
+    found_once(headers, cookie_name(is_https), SECRET_LENGTH_MAX)
+}
+
+fn found_once(headers: &HeaderMap, name: &str, length_max: usize) -> Option<Confidential> {
     let mut found = headers
         .get_all(COOKIE)
         .iter()
@@ -172,8 +182,7 @@ fn cookie(headers: &HeaderMap, is_https: bool) -> Option<Confidential> {
         .filter(|(known, _)| *known == name)
         .map(|(_, value)| value);
     let value = found.next().filter(|value| {
-        (1..=SECRET_LENGTH_MAX).contains(&value.len())
-            && value.bytes().all(|byte| byte.is_ascii_graphic())
+        (1..=length_max).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_graphic())
     })?;
     found.next().is_none().then(|| Confidential::new(value))
 }
@@ -188,17 +197,38 @@ fn cookie_name(is_https: bool) -> &'static str {
 
 /// `Set-Cookie` of a session that begins.
 pub(crate) fn set_cookie(secret: &Confidential, is_https: bool) -> HeaderValue {
-    of_cookie(secret.expose(), KEPT_FOR, is_https)
+    of_cookie(cookie_name(is_https), secret.expose(), KEPT_FOR, is_https)
 }
 
 /// `Set-Cookie` of a session that has ended.
 pub(crate) fn clear_cookie(is_https: bool) -> HeaderValue {
-    of_cookie("", Duration::ZERO, is_https)
+    of_cookie(cookie_name(is_https), "", Duration::ZERO, is_https)
+}
+
+/// What a browser takes along to a provider, and keeps until what that has shown is linked.
+pub(crate) fn trip_cookie(headers: &HeaderMap, is_https: bool) -> Option<Confidential> {
+    found_once(headers, trip_cookie_name(is_https), TRIP_LENGTH_MAX)
+}
+
+fn trip_cookie_name(is_https: bool) -> &'static str {
+    if is_https {
+        TRIP_COOKIE_SECURE
+    } else {
+        TRIP_COOKIE_PLAIN
+    }
+}
+
+/// `Set-Cookie` of a trip that begins, or of what it has shown; none where it is over.
+pub(crate) fn set_trip_cookie(trip: Option<&Confidential>, is_https: bool) -> HeaderValue {
+    let name = trip_cookie_name(is_https);
+    match trip {
+        Some(trip) => of_cookie(name, trip.expose(), TRIP_KEPT_FOR, is_https),
+        None => of_cookie(name, "", Duration::ZERO, is_https),
+    }
 }
 
 /// `Lax`, not `Strict`: a shopper who comes back from a payment page is still signed in.
-fn of_cookie(value: &str, max_age: Duration, is_https: bool) -> HeaderValue {
-    let name = cookie_name(is_https);
+fn of_cookie(name: &str, value: &str, max_age: Duration, is_https: bool) -> HeaderValue {
     let secure = if is_https { "; Secure" } else { "" };
     let max_age = max_age.as_secs();
     let cookie =

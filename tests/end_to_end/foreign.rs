@@ -82,6 +82,7 @@ impl Runtime {
             "client.mjs",
             "partner.mjs",
             "sign_in.mjs",
+            "provider.mjs",
         ] {
             fs::copy(Path::new(SCRIPTS).join(file), folder.join(file))?;
         }

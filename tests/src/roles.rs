@@ -25,6 +25,10 @@ use shopzen_contracts::{
             RemovePasskey, RemoveTotp, RenamePasskey, RenewRecoveryCodes, SignInByPasskey,
             StartPasskey, StepUp,
         },
+        identities::{
+            AskProvider, BeginTrip, DescribeIdentity, EndTrip, LinkIdentity, ListIdentities,
+            ListProviders, SignInByProvider, UnlinkIdentity,
+        },
         partners::{AddPartner, GetPartner, ListPartners, RevokePartner, RotatePartnerSecret},
     },
     catalog::{GetProduct, ImportProducts, ListCategories, ListProducts, Suggest, UpsertProduct},
@@ -105,8 +109,6 @@ impl Role {
                 ChangePassword::SUBJECT,
                 ChangeEmail::SUBJECT,
                 GetMetadata::SUBJECT,
-                Authorize::SUBJECT,
-                GetUserinfo::SUBJECT,
                 RequestToken::SUBJECT,
                 RevokeToken::SUBJECT,
                 IntrospectToken::SUBJECT,
@@ -127,6 +129,7 @@ impl Role {
             ])
             .into_iter()
             .chain(of_people())
+            .chain(of_openid())
             .chain(Service::ALL.into_iter().map(history))
             .chain(
                 Service::ALL
@@ -250,6 +253,23 @@ fn of_people() -> Vec<String> {
         ExportOrders::SUBJECT,
         ListOwnMails::SUBJECT,
         EraseMe::SUBJECT,
+    ])
+}
+
+/// What is asked for who signs in with an account elsewhere, or elsewhere with theirs.
+fn of_openid() -> Vec<String> {
+    owned(&[
+        Authorize::SUBJECT,
+        GetUserinfo::SUBJECT,
+        ListProviders::SUBJECT,
+        BeginTrip::SUBJECT,
+        EndTrip::SUBJECT,
+        AskProvider::SUBJECT,
+        SignInByProvider::SUBJECT,
+        DescribeIdentity::SUBJECT,
+        LinkIdentity::SUBJECT,
+        ListIdentities::SUBJECT,
+        UnlinkIdentity::SUBJECT,
     ])
 }
 

@@ -204,6 +204,28 @@ fn links_between_documents_lead_somewhere() {
     assert_none(&found, "These links lead nowhere.");
 }
 
+/// What the page says of a test would say nothing without it.
+#[test]
+fn tests_that_documents_name_exist() {
+    let page = tree::read("docs/openid-conformance.md");
+    let sources: String = rust_files()
+        .iter()
+        .filter(|file| is_test(file))
+        .map(|file| tree::read(file))
+        .collect();
+    let quoted = page.split('`').skip(1).step_by(2);
+    let names: Vec<&str> = quoted
+        .filter(|name| name.matches('_').count() > 4)
+        .collect();
+    assert!(names.len() > 30, "{names:?}");
+    let found: Vec<String> = names
+        .into_iter()
+        .filter(|name| !sources.contains(&format!("async fn {name}()")))
+        .map(str::to_owned)
+        .collect();
+    assert_none(&found, "There are no tests of these names.");
+}
+
 /// A bug that no longer fits the code would look like one that is not found.
 #[test]
 fn planted_bugs_fit_the_code() {

@@ -36,6 +36,22 @@ pub struct Authorize {
     pub prompt: Option<String>,
     /// Seconds since they showed who they are, at the most.
     pub max_age: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response_mode: Option<String>,
+    /// An ID token of ours: whom the program expects.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id_token_hint: Option<Confidential>,
+    /// Ways to send all of this signed, or to be known without being registered (OpenID Connect Core 1.0, 6 and 7.2.1).
+    /// There are none here, and whoever tries is told so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_uri: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registration: Option<String>,
+    /// What [`AuthorizationStep::SignIn`] gave along: they have been asked to sign in for this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
     /// What they said when they were asked; none where nobody has asked them.
     pub consent: Option<bool>,
 }
@@ -53,7 +69,11 @@ pub enum AuthorizationStep {
     /// Back to the program, with a code or a refusal.
     Redirect { location: Confidential },
     /// They have to show who they are first.
-    SignIn,
+    SignIn {
+        /// Belongs to this question: whoever comes back with it and has signed in meanwhile need not do so once more.
+        #[serde(default)]
+        since: String,
+    },
     /// They have to be asked.
     AskConsent {
         client_name: String,

@@ -4,6 +4,7 @@ mod accounts;
 mod audits;
 mod clients;
 mod factors;
+mod identities;
 mod people;
 mod values;
 

@@ -38,7 +38,7 @@ pub(crate) async fn get(
     Ok(answer::resource(
         &headers,
         &Tag::of(&body),
-        Cache::Private,
+        Cache::Never,
         body,
     ))
 }

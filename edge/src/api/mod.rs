@@ -12,6 +12,7 @@ pub(crate) mod admin_roles;
 pub(crate) mod admin_stock;
 pub(crate) mod catalogue;
 pub(crate) mod factors;
+pub(crate) mod identities;
 pub(crate) mod keys;
 pub(crate) mod me;
 pub(crate) mod me_addresses;

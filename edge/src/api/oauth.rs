@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::FromRequestParts,
+    extract::{FromRequest as _, FromRequestParts, Request},
     http::{HeaderMap, StatusCode, header::AUTHORIZATION, request::Parts},
     response::{IntoResponse, Response},
 };
@@ -27,7 +27,7 @@ use shopzen_contracts::{
 use crate::{
     Edge,
     answer::{self, Cache, Tag},
-    form::Form,
+    form::{self, Form},
     openapi::Operation,
     params::Params,
     problem::Refusal,
@@ -168,6 +168,49 @@ pub(crate) const USERINFO: Operation =
 pub(crate) async fn userinfo(caller: Caller) -> Result<Response, Refusal> {
     let body = caller.query(&GetUserinfo {}).await?;
     Ok(answer::json(StatusCode::OK, body))
+}
+
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
+struct TokenInForm {
+    /// Where it is not sent as `Authorization: Bearer` (RFC 6750, 2.2).
+    access_token: Option<String>,
+}
+
+pub(crate) const USERINFO_POSTED: Operation = Operation::query::<GetUserinfo>(
+    "postUserinfo",
+    "identity",
+    "Who a token is about, asked by a form",
+)
+.explains("OpenID Connect Core 1.0, 5.3.1. The token comes as a header or in the form, not both.")
+.reads_form::<TokenInForm>()
+.answers::<Userinfo>(200, "Who it is.")
+.refuses(&[403, 404]);
+
+pub(crate) async fn userinfo_posted(
+    mut caller: Caller,
+    request: Request,
+) -> Result<Response, Refusal> {
+    if form::is_form(request.headers())? {
+        let in_form = Form::from_request(request, &())
+            .await?
+            .take("access_token")?;
+        if in_form.is_some() && caller.asking.identity.is_some() {
+            let why = "a token comes as a header or in the form, and in one way only";
+            return Err(Refusal::MalformedForm(why.to_owned()));
+        }
+        if in_form
+            .as_deref()
+            .is_some_and(|token| !request::is_token(token))
+        {
+            return Err(Refusal::Unauthenticated);
+        }
+        caller.asking.identity = caller.asking.identity.or(in_form);
+    }
+    if caller.asking.identity.is_none() {
+        return Err(Refusal::Unauthenticated);
+    }
+    userinfo(caller).await
 }
 
 pub(crate) const REVOKE: Operation =

@@ -9,6 +9,7 @@ pub(crate) mod data;
 pub(crate) mod factors;
 pub(crate) mod own;
 pub(crate) mod password;
+pub(crate) mod providers;
 pub(crate) mod sign_in;
 pub(crate) mod sign_up;
 pub(crate) mod step_up;

@@ -128,7 +128,7 @@ fn from_environment(variables: &BTreeMap<String, String>, known: &Dict) -> Resul
         };
         let path = path.to_ascii_lowercase();
         let (key, text) = match path.strip_suffix("_file") {
-            Some(key) if kind_of(known, &path).is_none() => {
+            Some(key) if kind_of(known, &path).is_none() || is_in_named_table(&path) => {
                 let read = fs::read_to_string(value).or_fail(
                     Exit::Config,
                     format!("{name} names {value}, which cannot be read"),
@@ -161,6 +161,11 @@ enum Kind {
     Other,
 }
 
+/// Whether it belongs to a thing that the shop names itself: `auth__providers__google__client_id`.
+fn is_in_named_table(path: &str) -> bool {
+    path.split("__").count() > 3
+}
+
 /// `None` where there is no such setting.
 fn kind_of(known: &Dict, path: &str) -> Option<Kind> {
     let mut parts = path.splitn(3, "__");
@@ -169,6 +174,8 @@ fn kind_of(known: &Dict, path: &str) -> Option<Kind> {
     };
     match (section.get(parts.next()?)?, parts.next()) {
         (Value::String(..), None) => Some(Kind::Text),
+        // What such things have is text.
+        (Value::Dict(..), Some(_)) if is_in_named_table(path) => Some(Kind::Text),
         (Value::Dict(..), Some(_)) | (_, None) => Some(Kind::Other),
         _ => None,
     }
@@ -305,6 +312,35 @@ mod tests {
         assert_eq!(config.orders.own.shipping_minor.get("pigeon"), Some(&250));
         let config = with(&[], "[orders.shipping_minor]\npigeon = 250").unwrap();
         assert_eq!(config.orders.own.shipping_minor.get("pigeon"), Some(&250));
+    }
+
+    #[test]
+    fn a_provider_is_named_by_the_shop_and_has_texts() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), "0123\n").unwrap();
+        let config = with(
+            &[
+                (
+                    "SHOPZEN_AUTH__PROVIDERS__GOOGLE__ISSUER",
+                    "https://accounts.example",
+                ),
+                ("SHOPZEN_AUTH__PROVIDERS__GOOGLE__CLIENT_ID", "007"),
+                (
+                    "SHOPZEN_AUTH__PROVIDERS__GOOGLE__CLIENT_SECRET_FILE",
+                    file.path().to_str().unwrap(),
+                ),
+            ],
+            "[auth.providers.google]\ntitle = \"Google\"",
+        )
+        .unwrap();
+        let google = &config.auth.own.providers["google"];
+        assert_eq!(
+            (google.title.as_str(), google.client_id.as_str()),
+            ("Google", "007")
+        );
+        assert_eq!(google.client_secret.expose(), "0123");
+        let wrong = with(&[("SHOPZEN_AUTH__PROVIDERS__GOOGLE__CLIENT", "x")], "");
+        assert!(wrong.is_err(), "an unknown key stops the start here too");
     }
 
     #[test]

@@ -48,7 +48,7 @@ fn filled(path: &str) -> Result<String> {
     for segment in path.split('/') {
         segments.push(match segment {
             "{id}" | "{letter_id}" | "{account_id}" | "{client_id}" | "{partner_id}"
-            | "{session_id}" | "{passkey_id}" | "{address_id}" => nats::UNKNOWN,
+            | "{session_id}" | "{passkey_id}" | "{address_id}" | "{identity_id}" => nats::UNKNOWN,
             "{slug}" | "{id_or_slug}" => "matrix-lamp",
             "{sku}" => "LAMP-BRASS",
             "{gateway}" => "sandbox",

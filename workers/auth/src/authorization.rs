@@ -26,6 +26,8 @@ pub(crate) struct Wish {
     pub(crate) is_silent: bool,
     /// They have to be asked, even if they have agreed before.
     pub(crate) must_ask: bool,
+    /// They have to show who they are, even if they are signed in.
+    pub(crate) must_sign_in: bool,
     /// Seconds since they showed who they are, at the most.
     pub(crate) max_age: Option<u64>,
 }
@@ -100,6 +102,12 @@ pub(crate) fn read(
         error: "invalid_request",
         description,
     };
+    if let Some(refusal) = not_offered(asked) {
+        return Err(refusal);
+    }
+    if asked.response_type.is_none() {
+        return Err(invalid("response_type is missing; it must be code"));
+    }
     if asked.response_type.as_deref() != Some("code") {
         return Err(Refusal {
             error: "unsupported_response_type",
@@ -156,14 +164,43 @@ pub(crate) fn read(
         code_challenge,
         is_silent,
         must_ask: prompts.contains(&"consent"),
+        // Nobody has more than one account in a browser, so whoever wants to choose signs in with another.
+        must_sign_in: prompts.contains(&"login") || prompts.contains(&"select_account"),
         max_age,
     })
 }
 
-/// What is asked for, each once, where the program may ask for it.
+/// What others offer and we do not, each by the error that it has (OpenID Connect Core 1.0, 3.1.2.6). What is not understood
+/// is ignored (RFC 6749, 3.1), but an answer that came in another way than was asked for would not arrive.
+fn not_offered(asked: &Authorize) -> Option<Refusal> {
+    let refusal = |error, description| Some(Refusal { error, description });
+    if asked.request.is_some() {
+        return refusal("request_not_supported", "request objects are not read");
+    }
+    if asked.request_uri.is_some() {
+        return refusal("request_uri_not_supported", "request objects are not read");
+    }
+    if asked.registration.is_some() {
+        let why = "clients are registered by the shop's staff";
+        return refusal("registration_not_supported", why);
+    }
+    if asked
+        .response_mode
+        .as_deref()
+        .is_some_and(|it| it != "query")
+    {
+        return refusal("invalid_request", "response_mode must be query");
+    }
+    None
+}
+
+/// What is asked for, each once, where the program may ask for it. What nobody here understands, such as `address` and
+/// `phone`, is left out (OpenID Connect Core 1.0, 3.1.2.1); which scopes it got the token's answer says.
 fn scopes(asked: &Authorize, application: &Application) -> Result<Vec<String>, Refusal> {
     let asked = asked.scope.as_deref().unwrap_or_default();
-    let mut scopes: Vec<String> = asked.split_whitespace().map(str::to_owned).collect();
+    let is_understood = |scope: &&str| is_openid(scope) || is_of_shop(scope);
+    let understood = asked.split_whitespace().filter(is_understood);
+    let mut scopes: Vec<String> = understood.map(str::to_owned).collect();
     scopes.sort_unstable();
     scopes.dedup();
     let may_ask = |scope: &String| is_openid(scope) || application.scopes.contains(scope);
@@ -178,6 +215,10 @@ fn scopes(asked: &Authorize, application: &Application) -> Result<Vec<String>, R
 
 pub(crate) fn is_openid(scope: &str) -> bool {
     OPENID_SCOPES.iter().any(|(known, _)| *known == scope)
+}
+
+fn is_of_shop(scope: &str) -> bool {
+    Scope::ALL.into_iter().any(|known| known.name() == scope)
 }
 
 /// Each wish in words.
@@ -309,6 +350,7 @@ mod tests {
     fn only_codes_with_a_hashed_challenge_are_given() {
         let wish = read(&asked(), &application(), "x").unwrap();
         assert_eq!(wish.scopes, ["openid", "orders:read"]);
+        assert_eq!(refused(|it| it.response_type = None), "invalid_request");
         for kind in ["token", "id_token", "code token", ""] {
             let error = refused(|it| it.response_type = Some(kind.to_owned()));
             assert_eq!(error, "unsupported_response_type", "{kind}");
@@ -330,21 +372,21 @@ mod tests {
 
     #[test]
     fn what_a_program_is_not_registered_with_it_cannot_ask_for() {
-        for bad in [
-            "",
-            "stock:write",
-            "orders:read stock:write",
-            "openid nonsense",
-        ] {
+        for bad in ["", "stock:write", "orders:read stock:write", "nonsense"] {
             assert_eq!(
                 refused(|it| it.scope = Some(bad.to_owned())),
                 "invalid_scope",
                 "{bad}"
             );
         }
+        // What nobody understands is no wish.
+        let mut asked = asked();
+        asked.scope = Some("phone openid address nonsense".to_owned());
+        let wish = read(&asked, &application(), "x").unwrap();
+        assert_eq!(wish.scopes, ["openid"]);
         let mut other = application();
         other.grants = vec!["client_credentials".to_owned()];
-        let refused = read(&asked(), &other, "x").unwrap_err();
+        let refused = read(&asked, &other, "x").unwrap_err();
         assert_eq!(refused.error, "unauthorized_client");
     }
 
@@ -371,6 +413,44 @@ mod tests {
             refused(|it| it.state = Some("a".repeat(1_025))),
             "invalid_request"
         );
+    }
+
+    #[test]
+    fn what_is_not_offered_is_refused_by_its_name() {
+        type Change = fn(&mut Authorize, Option<String>);
+        let text = || Some("x".to_owned());
+        let cases: [(Change, &str); 4] = [
+            (|it, text| it.request = text, "request_not_supported"),
+            (
+                |it, text| it.request_uri = text,
+                "request_uri_not_supported",
+            ),
+            (
+                |it, text| it.registration = text,
+                "registration_not_supported",
+            ),
+            (|it, text| it.response_mode = text, "invalid_request"),
+        ];
+        for (change, error) in cases {
+            assert_eq!(refused(|it| change(it, text())), error);
+        }
+        let mut query = asked();
+        query.response_mode = Some("query".to_owned());
+        read(&query, &application(), "x").unwrap();
+    }
+
+    #[test]
+    fn who_is_to_sign_in_and_be_asked_is_both() {
+        let with = |prompt: &str| {
+            let mut asked = asked();
+            asked.prompt = Some(prompt.to_owned());
+            let wish = read(&asked, &application(), "x").unwrap();
+            (wish.must_sign_in, wish.must_ask)
+        };
+        assert_eq!(with("login"), (true, false));
+        assert_eq!(with("consent login"), (true, true));
+        assert_eq!(with("select_account"), (true, false));
+        assert_eq!(with("consent"), (false, true));
     }
 
     #[test]

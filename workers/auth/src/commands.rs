@@ -5,6 +5,7 @@ pub(crate) mod addresses;
 pub(crate) mod authorize;
 pub(crate) mod erasure;
 pub(crate) mod factors;
+pub(crate) mod identities;
 pub(crate) mod sessions;
 pub(crate) mod tokens;
 

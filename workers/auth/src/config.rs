@@ -1,9 +1,11 @@
 //! What an operator can set.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use shopzen_chassis::{DatabaseConfig, Secret};
+
+use crate::providers::ProviderConfig;
 
 /// What staff need to do more than shop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +36,9 @@ pub struct Config {
     pub token_lifetime_s: u32,
     /// Seals signing keys in the database: at least 32 characters, as `openssl rand -hex 32` makes them.
     pub key_encryption_key: Secret,
+    /// With whose accounts people can sign in, by names that stand in addresses: `[auth.providers.google]` with `issuer`,
+    /// `client_id`, `client_secret` and `title`.
+    pub providers: BTreeMap<String, ProviderConfig>,
     /// Days after which the next signing key is made; 0 leaves it to `shopzen keys rotate`.
     pub key_rotation_days: u32,
 }
@@ -49,6 +54,7 @@ impl Default for Config {
             door_secret: Secret::default(),
             token_lifetime_s: 600,
             key_encryption_key: Secret::default(),
+            providers: BTreeMap::new(),
             key_rotation_days: 30,
         }
     }

@@ -37,6 +37,8 @@ pub(crate) const TRIES_WINDOW: Duration = Duration::from_mins(15);
 /// How somebody showed who they are, as ID tokens have it (RFC 8176, 2).
 pub(crate) type Amr = &'static [&'static str];
 pub(crate) const BY_PASSWORD: Amr = &["pwd"];
+/// The RFC has no name for an account elsewhere.
+pub(crate) const BY_PROVIDER: Amr = &[];
 /// It is verified who has it.
 pub(crate) const BY_PASSKEY: Amr = &["pop", "mfa"];
 const BY_CODE: Amr = &["otp", "mfa"];

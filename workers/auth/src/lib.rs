@@ -18,6 +18,7 @@ mod letters;
 mod partners;
 mod passwords;
 mod proof;
+mod providers;
 mod queries;
 mod registration;
 mod roles;
@@ -54,20 +55,28 @@ use shopzen_contracts::{
             RemovePasskey, RemoveTotp, RenamePasskey, RenewRecoveryCodes, SignInByPasskey,
             StartPasskey, StepUp,
         },
+        identities::{
+            AskProvider, BeginTrip, DescribeIdentity, EndTrip, LinkIdentity, ListIdentities,
+            ListProviders, SignInByProvider, UnlinkIdentity,
+        },
         partners::{AddPartner, GetPartner, ListPartners, RevokePartner, RotatePartnerSecret},
     },
 };
 
-use commands::{accounts, addresses, authorize, erasure, factors as second, sessions, tokens};
+use commands::{
+    accounts, addresses, authorize, erasure, factors as second, identities, sessions, tokens,
+};
 use factors::passkeys::Passkeys;
 use letters::Taken;
 use passwords::Passwords;
+use providers::Providers;
 
 use seal::Seal;
 use secrets::Links;
 use token::Signer;
 
 pub use config::{Config, StaffSecondFactor};
+pub use providers::ProviderConfig;
 
 /// Letters that are taken and wait to be recorded.
 const LETTERS_TAKEN_MAX: usize = 256;
@@ -92,6 +101,7 @@ pub(crate) struct Auth {
     passwords: Passwords,
     passkeys: Passkeys,
     staff_second_factor: StaffSecondFactor,
+    providers: Providers,
     links: Links,
     /// Where tasks say which letters the notify worker has.
     letters_taken: Queue<Taken>,
@@ -120,6 +130,7 @@ impl Signing {
 
 pub fn worker(config: Config) -> Worker {
     let (letters_taken, taken) = queue(LETTERS_TAKEN_MAX);
+    let mut config = config;
     let auth = Auth {
         demo_accounts: config.demo_accounts,
         issuer: config.issuer.trim_end_matches('/').to_owned(),
@@ -132,6 +143,7 @@ pub fn worker(config: Config) -> Worker {
         passwords: Passwords::new(),
         passkeys: Passkeys::new(&config.issuer),
         staff_second_factor: config.staff_second_factor,
+        providers: Providers::new(std::mem::take(&mut config.providers)),
         links: Links::new(&config.key_encryption_key),
         letters_taken,
     };
@@ -149,6 +161,7 @@ pub fn worker(config: Config) -> Worker {
     )
     .keeps_door(door_keys, door)
     .at_start(keys::at_start)
+    .at_start(providers::at_start)
     .at_start(seed::demo_accounts)
     .on_command::<IssueToken, _>(tokens::issue_token)
     .on_command::<IssueOperatorToken, _>(tokens::issue_operator_token)
@@ -194,6 +207,15 @@ pub fn worker(config: Config) -> Worker {
     .every("letters", letters::SEND_EVERY, letters::send_due)
     .every("forget", FORGET_EVERY, forget)
     .drain(taken, |_| true, letters::record)
+    .answer::<ListProviders, _>(identities::list_providers)
+    .answer::<BeginTrip, _>(identities::begin_trip)
+    .on_commands::<EndTrip, _>(identities::end_trip)
+    .answer::<AskProvider, _>(identities::ask_provider)
+    .on_command::<SignInByProvider, _>(identities::sign_in)
+    .answer::<DescribeIdentity, _>(identities::describe)
+    .on_command::<LinkIdentity, _>(identities::link_identity)
+    .answer::<ListIdentities, _>(identities::list)
+    .on_command::<UnlinkIdentity, _>(identities::unlink)
     .on_commands::<Authorize, _>(authorize::authorize)
     .answer::<GetUserinfo, _>(queries::userinfo)
     .on_commands::<RequestToken, _>(grants::request_token)
@@ -230,6 +252,7 @@ async fn forget(cx: &mut Cx, _: &Auth) -> Result<bool, Failure> {
     store::sessions::forget(cx.db()).await?;
     store::erasure::forget_orphans(cx.db()).await?;
     store::factors::forget(cx.db(), factors::LIFETIME, factors::TRIES_WINDOW).await?;
+    identities::forget(cx).await?;
     store::sessions::forget_failures(cx.db(), FAILURES_KEPT_FOR).await?;
     Ok(false)
 }

@@ -2,6 +2,7 @@
 
 use aws_lc_rs::{hmac, rand};
 use data_encoding::BASE64URL_NOPAD;
+use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use shopzen_chassis::{Failure, Secret};
 use shopzen_contracts::Confidential;
@@ -51,6 +52,23 @@ impl Links {
         hmac::verify(&self.0, letter_id.as_bytes(), &code).ok()?;
         Some(letter_id)
     }
+
+    /// Says when something was asked, for a browser to bring back: it belongs to what it was asked `about`. Texts are longer
+    /// than the ids of letters, so that none of the two is taken for the other.
+    pub(crate) fn stamp(&self, at: Timestamp, about: &str) -> String {
+        let at = at.as_millisecond();
+        let code = hmac::sign(&self.0, format!("stamp {at} {about}").as_bytes());
+        format!("{at}.{}", BASE64URL_NOPAD.encode(code.as_ref()))
+    }
+
+    /// When a stamp of ours says that this was asked.
+    pub(crate) fn stamped_at(&self, stamp: &str, about: &str) -> Option<Timestamp> {
+        let (at, code) = stamp.split_once('.')?;
+        let at: i64 = at.parse().ok()?;
+        let code = BASE64URL_NOPAD.decode(code.as_bytes()).ok()?;
+        hmac::verify(&self.0, format!("stamp {at} {about}").as_bytes(), &code).ok()?;
+        Timestamp::from_millisecond(at).ok()
+    }
 }
 
 impl std::fmt::Debug for Links {
@@ -69,6 +87,20 @@ mod tests {
         assert_ne!(a, b);
         assert_eq!(a.expose().len(), 43, "256 bits in base64url");
         assert_ne!(hash(a.expose()), hash(b.expose()));
+    }
+
+    #[test]
+    fn a_stamp_belongs_to_what_was_asked() {
+        let links = Links::new(&Secret::new("k".repeat(32)));
+        let at = Timestamp::from_millisecond(1_234).unwrap();
+        let stamp = links.stamp(at, "a question");
+        assert_eq!(links.stamped_at(&stamp, "a question"), Some(at));
+        assert_eq!(links.stamped_at(&stamp, "another question"), None);
+        let (_, code) = stamp.split_once('.').unwrap();
+        let forged = format!("1235.{code}");
+        for bad in ["", ".", "1234.", "x", forged.as_str()] {
+            assert_eq!(links.stamped_at(bad, "a question"), None, "{bad}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub(crate) mod clients;
 pub(crate) mod connections;
 pub(crate) mod erasure;
 pub(crate) mod factors;
+pub(crate) mod identities;
 pub(crate) mod letters;
 pub(crate) mod revocations;
 pub(crate) mod roles;

@@ -8,7 +8,7 @@ use jsonwebtoken::{
     errors::Error,
     jwk::{Jwk, PublicKeyUse, ThumbprintHash},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use shopzen_chassis::Failure;
 use shopzen_contracts::{
     Scope,
@@ -23,6 +23,8 @@ use aws_lc_rs::{
 
 /// `typ` of an access token, which tells it from every other kind of JWT (RFC 9068, 2.1).
 const TOKEN_TYPE: &str = "at+jwt";
+/// `typ` of an ID token.
+const IDENTITY_TYPE: &str = "JWT";
 /// Longer tokens are not ours.
 const TOKEN_BYTES_MAX: usize = 4_096;
 /// Who a token is for that a browser in our own pages uses.
@@ -133,6 +135,39 @@ pub(crate) fn read(token: &str, jwk: &serde_json::Value, issuer: &str) -> Option
     rules.set_issuer(&[issuer]);
     rules.leeway = 0;
     Some(jsonwebtoken::decode(token, &key, &rules).ok()?.claims)
+}
+
+/// By which key an ID token says it was signed, where it may be one of ours.
+pub(crate) fn hint_key_id(token: &str) -> Option<String> {
+    if token.len() > TOKEN_BYTES_MAX {
+        return None;
+    }
+    let head = jsonwebtoken::decode_header(token).ok()?;
+    let is_ours = head.alg == Algorithm::ES256 && head.typ.as_deref() == Some(IDENTITY_TYPE);
+    head.kid.filter(|_| is_ours)
+}
+
+/// Whom an ID token is about that was signed with this key for this client. It may have expired since (OpenID Connect Core
+/// 1.0, 3.1.2.1, `id_token_hint`).
+pub(crate) fn read_hint(
+    token: &str,
+    jwk: &serde_json::Value,
+    issuer: &str,
+    client_id: &str,
+) -> Option<Uuid> {
+    #[derive(Deserialize)]
+    struct Hint {
+        sub: Uuid,
+    }
+    let jwk: Jwk = serde_json::from_value(jwk.clone()).ok()?;
+    let key = DecodingKey::from_jwk(&jwk).ok()?;
+    let mut rules = Validation::new(Algorithm::ES256);
+    rules.set_required_spec_claims(&["aud", "iss", "sub"]);
+    rules.set_audience(&[client_id]);
+    rules.set_issuer(&[issuer]);
+    rules.validate_exp = false;
+    let read = jsonwebtoken::decode::<Hint>(token, &key, &rules).ok()?;
+    Some(read.claims.sub)
 }
 
 /// What an ID token says (OpenID Connect Core 1.0, 2 and 5.1).

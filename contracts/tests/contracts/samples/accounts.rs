@@ -116,6 +116,7 @@ fn authorization(samples: &mut Samples) {
         prompt: text("consent"),
         max_age: text("3600"),
         consent: Some(true),
+        ..Authorize::default()
     };
     let ask = AuthorizationStep::AskConsent {
         client_name: "App".to_owned(),

@@ -40,7 +40,7 @@ use shopzen_contracts::{
 };
 use uuid::Uuid;
 
-use super::{Samples, accounts, audits, clients, factors, people};
+use super::{Samples, accounts, audits, clients, factors, identities, people};
 
 pub(super) fn samples() -> Samples {
     let mut samples = Samples::default();
@@ -53,6 +53,7 @@ pub(super) fn samples() -> Samples {
     notify(&mut samples);
     accounts::add(&mut samples);
     factors::add(&mut samples);
+    identities::add(&mut samples);
     audits::add(&mut samples);
     people::add(&mut samples);
     samples

@@ -2,12 +2,13 @@
 
 use askama::Template;
 use axum::{http::StatusCode, response::Response};
-use shopzen_contracts::auth::accounts::{
-    Account, ChangePassword, EndSession, ListSessions, PasswordOutcome, Session,
+use shopzen_contracts::auth::{
+    accounts::{Account, ChangePassword, EndSession, ListSessions, PasswordOutcome, Session},
+    identities::{Identities, ListIdentities, Provider},
 };
 use uuid::Uuid;
 
-use super::{complaints, message, private, see_other, step_up};
+use super::{complaints, message, private, see_other, sign_in, step_up};
 use crate::{
     pages::{assets::STYLE_SHEET, form::OwnForm},
     problem::{Refusal, blocked, password_wrong},
@@ -25,6 +26,8 @@ struct Page {
     form_token: String,
     account: Account,
     sessions: Vec<Session>,
+    identities: Identities,
+    providers: Vec<Provider>,
 }
 
 pub(crate) async fn show(visitor: Visitor) -> Result<Response, Refusal> {
@@ -41,12 +44,15 @@ async fn render(
         return see_other(SIGN_IN);
     };
     let sessions = visitor.caller.query_for(&ListSessions {}).await?;
+    let identities = visitor.caller.query_for(&ListIdentities {}).await?;
     let page = Page {
         style_sheet: &STYLE_SHEET,
         complaints,
         form_token,
         account: session.account,
         sessions: sessions.items,
+        identities,
+        providers: sign_in::providers(&visitor.caller).await,
     };
     private(status, &page)
 }

@@ -15,6 +15,7 @@ use shopzen_contracts::{
     auth::{
         accounts::{SignIn, SignInOutcome, SignOut},
         factors::{FactorMethod, FactorProof, FinishSignIn, SignInByPasskey},
+        identities::{ListProviders, Provider},
     },
 };
 
@@ -26,11 +27,12 @@ use crate::{
     },
     params::Params,
     problem::Refusal,
+    request::Caller,
     session::{Attempt, Visitor, clear_cookie, set_cookie},
 };
 
 /// Where somebody goes who wanted to go nowhere in particular.
-const HOME: &str = "/account";
+pub(crate) const HOME: &str = "/account";
 
 #[derive(Template)]
 #[template(path = "account/sign_in.html")]
@@ -44,6 +46,13 @@ struct Page {
     ceremony: &'static str,
     return_to: String,
     email: String,
+    providers: Vec<Provider>,
+}
+
+/// With whose accounts one can sign in. Whoever has a password can do without.
+pub(crate) async fn providers(caller: &Caller) -> Vec<Provider> {
+    let asked = caller.query_for(&ListProviders {}).await;
+    asked.map(|providers| providers.items).unwrap_or_default()
 }
 
 /// Leads on to what may end at another site: a form may not, by our own policy, and a link may.
@@ -66,19 +75,20 @@ pub(crate) fn onward(target: &str) -> Result<Response, Refusal> {
 
 pub(crate) async fn show(visitor: Visitor, mut params: Params) -> Result<Response, Refusal> {
     let wanted = params.text("return_to").unwrap_or_default();
+    let email = params.text("login_hint").unwrap_or_default();
     let from = From {
         form_token: visitor.form_token(),
         offers_passkeys: visitor.caller.edge.offers_passkeys,
         return_to: own_path(&wanted).unwrap_or(HOME).to_owned(),
     };
-    page(StatusCode::OK, from, Vec::new(), String::new())
+    page(&visitor.caller, (StatusCode::OK, Vec::new()), from, email).await
 }
 
 /// Where somebody signs in from.
-struct From {
-    form_token: String,
-    offers_passkeys: bool,
-    return_to: String,
+pub(super) struct From {
+    pub(super) form_token: String,
+    pub(super) offers_passkeys: bool,
+    pub(super) return_to: String,
 }
 
 impl From {
@@ -92,10 +102,10 @@ impl From {
     }
 }
 
-fn page(
-    status: StatusCode,
+async fn page(
+    caller: &Caller,
+    (status, complaints): (StatusCode, Vec<String>),
     from: From,
-    complaints: Vec<String>,
     email: String,
 ) -> Result<Response, Refusal> {
     let page = Page {
@@ -107,6 +117,7 @@ fn page(
         ceremony: "",
         return_to: from.return_to,
         email,
+        providers: providers(caller).await,
     };
     private_with_passkeys(status, &page)
 }
@@ -124,12 +135,7 @@ pub(crate) async fn send(_: Attempt, mut form: OwnForm) -> Result<Response, Refu
     let refused = match outcome {
         SignInOutcome::SignedIn { session } => return signed_in(&form.visitor, &from, &session),
         SignInOutcome::SecondFactorNeeded { challenge, methods } => {
-            let has_passkey = methods.contains(&FactorMethod::Passkey);
-            let from = From {
-                offers_passkeys: from.offers_passkeys && has_passkey,
-                ..from
-            };
-            return second(from, &challenge, (StatusCode::OK, Vec::new()));
+            return ask_second(from, &challenge, &methods);
         }
         other => refused(
             &other,
@@ -137,7 +143,22 @@ pub(crate) async fn send(_: Attempt, mut form: OwnForm) -> Result<Response, Refu
         ),
     };
     let (status, complaint, wait) = refused;
-    waiting(page(status, from, vec![complaint], email)?, wait)
+    let said = (status, vec![complaint]);
+    waiting(page(&form.visitor.caller, said, from, email).await?, wait)
+}
+
+/// The sign-in goes on with one of these.
+pub(super) fn ask_second(
+    from: From,
+    challenge: &Confidential,
+    methods: &[FactorMethod],
+) -> Result<Response, Refusal> {
+    let has_passkey = methods.contains(&FactorMethod::Passkey);
+    let from = From {
+        offers_passkeys: from.offers_passkeys && has_passkey,
+        ..from
+    };
+    second(from, challenge, (StatusCode::OK, Vec::new()))
 }
 
 /// Asks for the second factor: the sign-in goes on with it, and nobody is signed in before.
@@ -153,7 +174,7 @@ fn second(
         complaints,
         form_token: from.form_token,
         title: "Second factor",
-        text: "The password is right. Now show your second factor, within five minutes.",
+        text: "One thing more: show your second factor, within five minutes.",
         action: "/sign-in/second-factor",
         challenge: challenge.expose().to_owned(),
         ceremony: "",
@@ -179,7 +200,10 @@ pub(crate) async fn send_factor(_: Attempt, mut form: OwnForm) -> Result<Respons
     let (status, complaint, wait) = refused(&outcome, why);
     let complaints = vec![complaint];
     let response = match outcome {
-        SignInOutcome::Ended => page(status, from, complaints, String::new())?,
+        SignInOutcome::Ended => {
+            let said = (status, complaints);
+            page(&form.visitor.caller, said, from, String::new()).await?
+        }
         _ => second(from, &challenge, (status, complaints))?,
     };
     waiting(response, wait)
@@ -200,7 +224,8 @@ pub(crate) async fn send_passkey(_: Attempt, mut form: OwnForm) -> Result<Respon
         return signed_in(&form.visitor, &from, &session);
     }
     let (status, complaint, _) = refused(&outcome, "This passkey is none of an account here.");
-    page(status, from, vec![complaint], String::new())
+    let said = (status, vec![complaint]);
+    page(&form.visitor.caller, said, from, String::new()).await
 }
 
 fn signed_in(visitor: &Visitor, from: &From, session: &Confidential) -> Result<Response, Refusal> {

@@ -1,5 +1,6 @@
 //! People let programs act for them.
 
+use jiff::{SignedDuration, Timestamp};
 use shopzen_chassis::{Answers, Caller, Cx, Failure, Request};
 use shopzen_contracts::{
     Confidential, Problem,
@@ -17,6 +18,7 @@ use crate::{
         self,
         authorization::{Application, Code},
     },
+    token,
 };
 
 pub(crate) async fn authorize(
@@ -65,9 +67,11 @@ async fn step(
         Err(refusal) => return Ok(Ok(back(&pairs_of(refusal)))),
     };
     Ok(Ok(
-        match decide(cx, caller, &application, &wish, asked).await? {
+        match decide(cx, auth, caller, &application, &wish, asked).await? {
             Decision::Refused(refusal) => back(&pairs_of(refusal)),
-            Decision::SignIn => AuthorizationStep::SignIn,
+            Decision::SignIn => AuthorizationStep::SignIn {
+                since: stamp(cx, auth, &application, &wish).await?,
+            },
             Decision::Ask => AuthorizationStep::AskConsent {
                 client_name: application.name,
                 client_host: host_of(&redirect_uri),
@@ -93,13 +97,70 @@ enum Decision {
     Granted(Confidential),
 }
 
+/// What tells one question of a program from all others: each has a challenge of its own.
+fn question(application: &Application, wish: &Wish) -> String {
+    format!("authorize {} {}", application.id, wish.code_challenge)
+}
+
+/// By the database's clock, as the time when somebody signs in is.
+async fn stamp(
+    cx: &mut Cx,
+    auth: &Auth,
+    application: &Application,
+    wish: &Wish,
+) -> Result<String, Failure> {
+    let now = store::authorization::load_now(cx.db()).await?;
+    Ok(auth.links.stamp(now, &question(application, wish)))
+}
+
+/// Whether somebody has shown who they are as lately as the program wants.
+fn is_fresh(
+    wish: &Wish,
+    authenticated_at: Timestamp,
+    asked_at: Option<Timestamp>,
+    now: Timestamp,
+) -> bool {
+    // Whoever has signed in because of this very question need not do so again, however long the page took to come back.
+    if asked_at.is_some_and(|asked_at| authenticated_at >= asked_at) {
+        return true;
+    }
+    let age = now.duration_since(authenticated_at);
+    let is_too_old = |max: u64| {
+        let max = i64::try_from(max).unwrap_or(i64::MAX);
+        age > SignedDuration::from_secs(max)
+    };
+    !wish.must_sign_in && !wish.max_age.is_some_and(is_too_old)
+}
+
+/// Whom the program expects (OpenID Connect Core 1.0, 3.1.2.1). What we have not signed, or with a key that is forgotten,
+/// says nothing.
+async fn expected(
+    cx: &mut Cx,
+    auth: &Auth,
+    application: &Application,
+    asked: &Authorize,
+) -> Result<Option<Uuid>, Failure> {
+    let Some(hint) = &asked.id_token_hint else {
+        return Ok(None);
+    };
+    let Some(kid) = token::hint_key_id(hint.expose()) else {
+        return Ok(None);
+    };
+    let key = store::revocations::find_public_key(cx.db(), &kid).await?;
+    let client_id = application.id.to_string();
+    Ok(key.and_then(|key| token::read_hint(hint.expose(), &key, &auth.issuer, &client_id)))
+}
+
 async fn decide(
     cx: &mut Cx,
+    auth: &Auth,
     caller: &Caller,
     application: &Application,
     wish: &Wish,
     asked: &Authorize,
 ) -> Result<Decision, Failure> {
+    let asked_at = asked.since.as_deref();
+    let asked_at = asked_at.and_then(|it| auth.links.stamped_at(it, &question(application, wish)));
     let sign_in = || {
         if wish.is_silent {
             Decision::Refused(LOGIN_REQUIRED)
@@ -115,13 +176,21 @@ async fn decide(
     let Some(authentication) = authentication else {
         return Ok(sign_in());
     };
-    let age = cx
-        .now()
-        .as_second()
-        .saturating_sub(authentication.at().as_second());
-    let is_too_old = |max: u64| u64::try_from(age).is_ok_and(|age| age > max);
-    if wish.max_age.is_some_and(is_too_old) {
+    let now = store::authorization::load_now(cx.db()).await?;
+    let authenticated_at = authentication.at();
+    if !is_fresh(wish, authenticated_at, asked_at, now) {
         return Ok(sign_in());
+    }
+    if let Some(expected) = expected(cx, auth, application, asked).await?
+        && expected != account_id
+    {
+        // Once they have signed in as somebody else, asking again would never end.
+        let has_signed_in = asked_at.is_some_and(|asked_at| authenticated_at >= asked_at);
+        return Ok(if has_signed_in {
+            Decision::Refused(LOGIN_REQUIRED)
+        } else {
+            sign_in()
+        });
     }
     match asked.consent {
         Some(false) => return Ok(Decision::Refused(DENIED)),

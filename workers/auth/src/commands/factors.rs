@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     Auth,
-    factors::{self, BY_PASSKEY, BY_PASSWORD, Shown, need_step_up, passkeys},
+    factors::{self, BY_PASSKEY, Shown, need_step_up, passkeys},
     secrets,
     store::{
         self,
@@ -355,14 +355,16 @@ async fn finish(
         Shown::Blocked { retry_after_s } => return Ok(SignInOutcome::Blocked { retry_after_s }),
     };
     store::factors::delete_challenge(cx.db(), &hash).await?;
-    let amr = [BY_PASSWORD, by].concat();
+    let before = challenge.amr.iter().map(String::as_str);
+    let amr: Vec<&str> = before.chain(by.iter().copied()).collect();
     let begun = Begun {
         amr: &amr,
         has_shown_factor: true,
         device: &attempt.device,
         instead_of: attempt.instead_of.as_ref(),
     };
-    begin_session(cx, &account, begun).await
+    let session = begin_session(cx, &account, begun).await?;
+    Ok(SignInOutcome::SignedIn { session })
 }
 
 pub(crate) async fn sign_in_by_passkey(
@@ -388,7 +390,8 @@ pub(crate) async fn sign_in_by_passkey(
                     device: &body.device,
                     instead_of: body.instead_of.as_ref(),
                 };
-                begin_session(cx, &account, begun).await?
+                let session = begin_session(cx, &account, begun).await?;
+                SignInOutcome::SignedIn { session }
             }
             None => SignInOutcome::Wrong,
         }));

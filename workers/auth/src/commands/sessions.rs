@@ -13,7 +13,7 @@ use shopzen_contracts::{
 use super::{accounts::account_of, normalised};
 use crate::{
     Auth,
-    factors::{self, BY_PASSWORD},
+    factors::{self, Amr, BY_PASSWORD},
     grants, secrets,
     store::{
         self,
@@ -100,13 +100,8 @@ async fn begin(cx: &mut Cx, auth: &Auth, attempt: &SignIn) -> Result<SignInOutco
         Checked::Wrong => return Ok(SignInOutcome::Wrong),
         Checked::Blocked { retry_after_s } => return Ok(SignInOutcome::Blocked { retry_after_s }),
     };
-    let methods = store::factors::find_methods(cx.db(), account.id).await?;
-    if !methods.is_empty() {
-        let challenge = secrets::new_secret()?;
-        let hash = secrets::hash(challenge.expose());
-        store::factors::insert_challenge(cx.db(), &hash, account.id, account.password_version)
-            .await?;
-        return Ok(SignInOutcome::SecondFactorNeeded { challenge, methods });
+    if let Some(challenged) = challenge(cx, &account, BY_PASSWORD).await? {
+        return Ok(challenged);
     }
     let begun = Begun {
         amr: BY_PASSWORD,
@@ -114,7 +109,28 @@ async fn begin(cx: &mut Cx, auth: &Auth, attempt: &SignIn) -> Result<SignInOutco
         device: &attempt.device,
         instead_of: attempt.instead_of.as_ref(),
     };
-    begin_session(cx, &account, begun).await
+    let session = begin_session(cx, &account, begun).await?;
+    Ok(SignInOutcome::SignedIn { session })
+}
+
+/// Asks for the second factor, where the account has one: what was shown until now is not enough.
+pub(super) async fn challenge(
+    cx: &mut Cx,
+    account: &Credentials,
+    amr: Amr,
+) -> Result<Option<SignInOutcome>, Failure> {
+    let methods = store::factors::find_methods(cx.db(), account.id).await?;
+    if methods.is_empty() {
+        return Ok(None);
+    }
+    let challenge = secrets::new_secret()?;
+    let hash = secrets::hash(challenge.expose());
+    let version = account.password_version;
+    store::factors::insert_challenge(cx.db(), &hash, account.id, version, amr).await?;
+    Ok(Some(SignInOutcome::SecondFactorNeeded {
+        challenge,
+        methods,
+    }))
 }
 
 /// How a session has begun, and where.
@@ -132,7 +148,7 @@ pub(super) async fn begin_session(
     cx: &mut Cx,
     account: &Credentials,
     begun: Begun<'_>,
-) -> Result<SignInOutcome, Failure> {
+) -> Result<Confidential, Failure> {
     if let Some(session) = begun.instead_of {
         end_by_secret(cx, session).await?;
     }
@@ -157,7 +173,7 @@ pub(super) async fn begin_session(
     };
     store::sessions::insert(cx.db(), &new).await?;
     tracing::info!(account_id = %account.id, session_id = %id, "signed in");
-    Ok(SignInOutcome::SignedIn { session })
+    Ok(session)
 }
 
 /// Whether somebody may do more than shop.

@@ -139,6 +139,12 @@ pub(crate) async fn find_authentication(
     .await?)
 }
 
+/// What time it is for the database.
+pub(crate) async fn load_now(db: &mut PgConnection) -> Result<Timestamp, Failure> {
+    let now: jiff_sqlx::Timestamp = sqlx::query_scalar("SELECT now()").fetch_one(db).await?;
+    Ok(now.into())
+}
+
 /// Whether somebody has agreed to all of this before.
 pub(crate) async fn has_consented(
     db: &mut PgConnection,

@@ -7,11 +7,12 @@ use uuid::Uuid;
 
 /// Tables of which rows belong to an account, by their column `account_id`. A test compares them with the database.
 /// Refresh tokens go with their sessions.
-const OF_ACCOUNTS: [&str; 11] = [
+const OF_ACCOUNTS: [&str; 12] = [
     "addresses",
     "authorization_codes",
     "consents",
     "factor_tries",
+    "identities",
     "letters",
     "passkey_ceremonies",
     "passkeys",

@@ -29,6 +29,8 @@ pub(crate) struct KeptPasskey {
 pub(crate) struct Challenge {
     pub(crate) account_id: Uuid,
     pub(crate) password_version: i32,
+    /// How they have shown who they are until now (RFC 8176).
+    pub(crate) amr: Vec<String>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -264,13 +266,18 @@ pub(crate) async fn insert_challenge(
     hash: &[u8],
     account_id: Uuid,
     password_version: i32,
+    amr: &[&str],
 ) -> Result<(), Failure> {
     sqlx::query(
-        "INSERT INTO sign_in_challenges (hash, account_id, password_version) VALUES ($1, $2, $3)",
+        "
+        INSERT INTO sign_in_challenges (hash, account_id, password_version, amr)
+        VALUES ($1, $2, $3, $4)
+        ",
     )
     .bind(hash)
     .bind(account_id)
     .bind(password_version)
+    .bind(amr)
     .execute(db)
     .await?;
     Ok(())
@@ -284,7 +291,7 @@ pub(crate) async fn find_challenge(
 ) -> Result<Option<Challenge>, Failure> {
     Ok(sqlx::query_as(
         "
-        SELECT account_id, password_version FROM sign_in_challenges
+        SELECT account_id, password_version, amr FROM sign_in_challenges
         WHERE hash = $1 AND created_at > now() - make_interval(secs => $2) FOR UPDATE
         ",
     )
