@@ -315,14 +315,12 @@ async fn link_with(
     caller: &Caller,
     wish: &LinkIdentity,
 ) -> Result<Result<Done, Problem>, Failure> {
-    let account_id = match account_of(caller) {
-        Ok(id) => id,
-        Err(problem) => return Ok(Err(problem)),
-    };
-    if !has_signed_in_lately(cx, caller).await? {
+    // Whoever is not signed in has not done so of late either.
+    let is_fresh = has_signed_in_lately(cx, caller).await?;
+    let Some(account_id) = caller.account_id().filter(|_| is_fresh) else {
         let why = "sign in once more before you link an account";
         return Ok(Err(Problem::new(403, "sign_in_again", why)));
-    }
+    };
     let Some(identity) = open::<IdentitySeal>(auth, &wish.identity, cx.now())? else {
         return Ok(Err(no_trip()));
     };
