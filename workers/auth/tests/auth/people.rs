@@ -313,8 +313,15 @@ async fn every_table_of_accounts_is_emptied() {
         "addresses",
         "authorization_codes",
         "consents",
+        "factor_tries",
+        "identities",
         "letters",
+        "passkey_ceremonies",
+        "passkeys",
+        "recovery_codes",
         "sessions",
+        "sign_in_challenges",
+        "totp_factors",
     ];
     assert_eq!(tables, named, "name it in OF_ACCOUNTS, and here");
 }
