@@ -33,7 +33,7 @@ use std::{
     time::Duration,
 };
 
-use shopzen_chassis::{Cx, DoorKeys, Failure, Queue, Worker, queue};
+use shopzen_chassis::{Cx, DoorKeys, Failure, Queue, Worker, WorkerBuilder, queue};
 use shopzen_contracts::{
     Service,
     auth::{
@@ -153,12 +153,12 @@ pub fn worker(config: Config) -> Worker {
         signing: Arc::clone(&auth.signing),
     };
     let door_keys = DoorKeys::new(&config.door_secret);
-    Worker::builder(
+    own_affairs(Worker::builder(
         Service::Auth,
         &store::MIGRATOR,
         config.into_database(),
         auth,
-    )
+    ))
     .keeps_door(door_keys, door)
     .at_start(keys::at_start)
     .at_start(providers::at_start)
@@ -177,28 +177,8 @@ pub fn worker(config: Config) -> Worker {
     .on_commands::<SignOut, _>(sessions::sign_out)
     .on_commands::<UseSession, _>(sessions::use_session)
     .on_commands::<EndSession, _>(sessions::end_session)
-    .on_command::<FinishSignIn, _>(second::finish_sign_in)
-    .on_command::<SignInByPasskey, _>(second::sign_in_by_passkey)
-    .on_commands::<AskForPasskey, _>(second::ask_for_passkey)
-    .on_command::<StepUp, _>(second::step_up)
-    .answer::<ListFactors, _>(queries::factors)
-    .on_command::<AddTotp, _>(second::add_totp)
-    .on_command::<ConfirmTotp, _>(second::confirm_totp)
-    .on_command::<RemoveTotp, _>(second::remove_totp)
-    .on_command::<RenewRecoveryCodes, _>(second::renew_recovery_codes)
-    .on_command::<StartPasskey, _>(second::start_passkey)
-    .on_command::<AddPasskey, _>(second::add_passkey)
-    .on_command::<RenamePasskey, _>(second::rename_passkey)
-    .on_command::<RemovePasskey, _>(second::remove_passkey)
     .answer::<GetMe, _>(queries::me)
     .answer::<ListSessions, _>(queries::sessions)
-    .on_commands::<AddAddress, _>(addresses::add)
-    .on_commands::<ChangeAddress, _>(addresses::change)
-    .on_commands::<RemoveAddress, _>(addresses::remove)
-    .answer::<ListAddresses, _>(queries::addresses)
-    .answer::<GetAddress, _>(queries::address)
-    .answer::<ExportMe, _>(queries::export_me)
-    .on_command::<EraseMe, _>(erasure::erase_me)
     .every(
         "answer wishes",
         accounts::ANSWER_EVERY,
@@ -243,6 +223,31 @@ pub fn worker(config: Config) -> Worker {
     .answer::<ListSigningKeys, _>(queries::signing_keys)
     .every("signing keys", keys::LOOK_AFTER_EVERY, keys::look_after)
     .build()
+}
+
+/// What people look after themselves: second factors, addresses, and all that is known of them.
+fn own_affairs(worker: WorkerBuilder<Auth>) -> WorkerBuilder<Auth> {
+    worker
+        .on_command::<FinishSignIn, _>(second::finish_sign_in)
+        .on_command::<SignInByPasskey, _>(second::sign_in_by_passkey)
+        .on_commands::<AskForPasskey, _>(second::ask_for_passkey)
+        .on_command::<StepUp, _>(second::step_up)
+        .answer::<ListFactors, _>(queries::factors)
+        .on_command::<AddTotp, _>(second::add_totp)
+        .on_command::<ConfirmTotp, _>(second::confirm_totp)
+        .on_command::<RemoveTotp, _>(second::remove_totp)
+        .on_command::<RenewRecoveryCodes, _>(second::renew_recovery_codes)
+        .on_command::<StartPasskey, _>(second::start_passkey)
+        .on_command::<AddPasskey, _>(second::add_passkey)
+        .on_command::<RenamePasskey, _>(second::rename_passkey)
+        .on_command::<RemovePasskey, _>(second::remove_passkey)
+        .on_commands::<AddAddress, _>(addresses::add)
+        .on_commands::<ChangeAddress, _>(addresses::change)
+        .on_commands::<RemoveAddress, _>(addresses::remove)
+        .answer::<ListAddresses, _>(queries::addresses)
+        .answer::<GetAddress, _>(queries::address)
+        .answer::<ExportMe, _>(queries::export_me)
+        .on_command::<EraseMe, _>(erasure::erase_me)
 }
 
 async fn forget(cx: &mut Cx, _: &Auth) -> Result<bool, Failure> {
