@@ -187,15 +187,15 @@ pub(crate) const CODES: &[Code] = &[
     ),
     code(
         403,
-        "step_up_required",
-        "This matters, and your account has a second factor that was not shown within the last five minutes.",
-        "POST /api/v1/me/step-up with a code or a passkey, and send this again.",
-    ),
-    code(
-        403,
         "sign_in_again",
         "Whoever gives an account another way in has to have signed in lately.",
         "Sign in once more, and try again.",
+    ),
+    code(
+        403,
+        "step_up_required",
+        "This matters, and your account has a second factor that was not shown within the last five minutes.",
+        "POST /api/v1/me/step-up with a code or a passkey, and send this again.",
     ),
     code(
         404,
@@ -259,15 +259,15 @@ pub(crate) const CODES: &[Code] = &[
     ),
     code(
         409,
-        "no_second_factor",
-        "The account has no second factor that recovery codes could take the place of.",
-        "Add an authenticator app or a passkey first.",
-    ),
-    code(
-        409,
         "last_way_in",
         "It is the only way to sign in to this account.",
         "Set a password first, or link another account.",
+    ),
+    code(
+        409,
+        "no_second_factor",
+        "The account has no second factor that recovery codes could take the place of.",
+        "Add an authenticator app or a passkey first.",
     ),
     code(
         409,
@@ -313,6 +313,12 @@ pub(crate) const CODES: &[Code] = &[
     ),
     code(
         409,
+        "too_many_identities",
+        "The account has as many ways to sign in as it may have.",
+        "Unlink one that is not used.",
+    ),
+    code(
+        409,
         "too_many_passkeys",
         "The account has as many passkeys as it may have.",
         "Remove one first.",
@@ -322,12 +328,6 @@ pub(crate) const CODES: &[Code] = &[
         "totp_exists",
         "The account has an authenticator app already.",
         "Remove it first.",
-    ),
-    code(
-        409,
-        "too_many_identities",
-        "The account has as many ways to sign in as it may have.",
-        "Unlink one that is not used.",
     ),
     code(
         409,

@@ -22,6 +22,7 @@ async fn harness() -> Harness {
     let config = Config {
         database_url: Secret::new(servers().database_url()),
         key_encryption_key: Secret::new("kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk"),
+        issuer: "https://shop.example".to_owned(),
         ..Config::default()
     };
     let bus = Bus::connect(&login).await.unwrap();
