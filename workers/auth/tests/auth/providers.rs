@@ -345,4 +345,15 @@ async fn an_account_gets_another_way_in_from_who_has_just_signed_in_to_it() {
         matches!(outcome, ProviderSignIn::SignedIn { .. }),
         "{outcome:?}"
     );
+    // Who has a second factor shows it there too.
+    let app =
+        "INSERT INTO totp_factors (account_id, sealed_secret, confirmed_at) VALUES ($1, '', now())";
+    let app = sqlx::query(app).bind(ada).execute(harness.pool());
+    app.await.unwrap();
+    let identity = shown(&harness, &liar, "ada").await;
+    let outcome = sign_in(&harness, &identity).await.unwrap();
+    assert!(
+        matches!(outcome, ProviderSignIn::SecondFactorNeeded { .. }),
+        "{outcome:?}"
+    );
 }
