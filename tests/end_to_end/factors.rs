@@ -48,6 +48,10 @@ async fn a_password_alone_signs_nobody_in_who_has_an_authenticator_app() -> Resu
     let page = browser.sign_in(ADA, PASSWORD).await?;
     ensure!(page.status == 303, "{page:?}");
 
+    // This one stays signed in without having shown a factor.
+    let mut older = Browser::new(&shop)?;
+    older.sign_in(ADA, PASSWORD).await?;
+
     let page = browser.get("/account/security").await?;
     let form_token = page.hidden("form_token")?;
     let wrong = [
@@ -93,6 +97,19 @@ async fn a_password_alone_signs_nobody_in_who_has_an_authenticator_app() -> Resu
     let page = show(&mut elsewhere, &page, path, first).await?;
     ensure!(page.status == 303, "{page:?}");
     ensure!(elsewhere.get("/account").await?.status == 200);
+
+    // What matters leads who has not shown one of late to where they do.
+    let form_token = older.get("/account/erase").await?.hidden("form_token")?;
+    let fields = [
+        ("form_token", form_token.as_str()),
+        ("current_password", PASSWORD),
+    ];
+    let page = older.post("/account/erase", &fields).await?;
+    let step_up = "/account/step-up?return_to=%2Faccount%2Ferase";
+    ensure!(page.location()? == step_up, "{page:?}");
+    let asked = older.get(step_up).await?;
+    let page = show(&mut older, &asked, "/account/step-up", &codes[2]).await?;
+    ensure!(page.location()? == "/account/erase", "{page:?}");
 
     // A code is good once, and so is the question that it answered.
     let mut third = Browser::new(&shop)?;

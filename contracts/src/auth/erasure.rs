@@ -8,6 +8,8 @@ use uuid::Uuid;
 use super::{
     accounts::{Account, PasswordOutcome, Session},
     addresses::SavedAddress,
+    factors::Factors,
+    identities::Identity,
 };
 use crate::{Access, Command, Confidential, Event, Query, Scope, privacy::StaffAct};
 
@@ -21,6 +23,9 @@ pub struct ExportedAccount {
     pub account: Account,
     pub addresses: Vec<SavedAddress>,
     pub sessions: Vec<Session>,
+    pub second_factors: Factors,
+    /// Accounts elsewhere that sign in to this one.
+    pub identities: Vec<Identity>,
     pub consents: Vec<Consent>,
     /// What staff did to the account.
     pub staff_acts: Vec<StaffAct>,

@@ -1,6 +1,6 @@
 //! What tokens are signed with, and what an account's owner may know about it.
 
-use shopzen_chassis::{Activity, Refused, Request, find_activity_about};
+use shopzen_chassis::{Refused, Request, find_activity_about};
 use shopzen_contracts::{
     Problem, Scope, Service,
     auth::{
@@ -21,7 +21,7 @@ use sqlx::PgPool;
 
 use crate::{
     Auth,
-    commands::{accounts::account_of, addresses::no_such_address},
+    commands::{accounts::account_of, addresses::no_such_address, identities},
     grants::REVOCATIONS_MAX,
     proof, store,
 };
@@ -168,7 +168,7 @@ pub(crate) async fn address(
 /// All that is known here of who asks.
 pub(crate) async fn export_me(
     db: &PgPool,
-    _: &Auth,
+    auth: &Auth,
     request: &Request<ExportMe>,
 ) -> Result<ExportedAccount, Refused> {
     let id = account_of(&request.caller)?;
@@ -181,20 +181,11 @@ pub(crate) async fn export_me(
         account,
         addresses,
         sessions: store::sessions::find_of(db, id, request.caller.session_id()).await?,
+        second_factors: store::factors::find_of(db, id, auth.passkeys.are_offered()).await?,
+        identities: identities::find_of(db, auth, id).await?,
         consents: store::erasure::find_consents(db, id).await?,
-        staff_acts: acts.into_iter().map(staff_act).collect(),
+        staff_acts: acts.into_iter().map(StaffAct::from).collect(),
     })
-}
-
-fn staff_act(act: Activity) -> StaffAct {
-    StaffAct {
-        thing: act.thing,
-        command: act.subject,
-        before: act.before,
-        after: act.after,
-        reason: act.reason,
-        at: act.at,
-    }
 }
 
 pub(crate) async fn factors(

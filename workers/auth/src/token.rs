@@ -181,7 +181,8 @@ pub(crate) struct IdentityClaims {
     pub(crate) iat: u64,
     /// When they showed who they are.
     pub(crate) auth_time: u64,
-    /// And how (RFC 8176).
+    /// And how (RFC 8176), where that has a name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) amr: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) nonce: Option<String>,

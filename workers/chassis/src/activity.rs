@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use shopzen_contracts::{Access, Command, FieldError, Problem, Service, auth::OPERATOR, header};
+use shopzen_contracts::{
+    Access, Command, FieldError, Problem, Service, auth::OPERATOR, header, privacy::StaffAct,
+};
 use sqlx::{PgConnection, PgPool, Row, postgres::PgRow};
 use uuid::Uuid;
 
@@ -157,9 +159,7 @@ impl Cx {
             self.recorded.push(Recorded { actor, act: None });
         }
     }
-}
 
-impl Cx {
     /// Takes out of what was recorded about these things what staff said in their own words: it may name people.
     pub async fn forget_reasons(&mut self, things: &[String]) -> Result<(), Failure> {
         sqlx::query(
@@ -169,6 +169,19 @@ impl Cx {
         .execute(self.db())
         .await?;
         Ok(())
+    }
+}
+
+impl From<Activity> for StaffAct {
+    fn from(act: Activity) -> Self {
+        Self {
+            thing: act.thing,
+            command: act.subject,
+            before: act.before,
+            after: act.after,
+            reason: act.reason,
+            at: act.at,
+        }
     }
 }
 

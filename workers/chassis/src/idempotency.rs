@@ -26,7 +26,7 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    /// Keys are apart for each command and each account; guests share theirs.
+    /// Guests share theirs.
     pub(crate) fn new(
         subject: &str,
         caller: &Caller,
@@ -45,21 +45,43 @@ impl Key {
             .account_id()
             .map_or_else(|| "guest".to_owned(), |id| id.to_string());
         Ok(Self {
-            scope: format!("{subject} {who}"),
+            scope: scope(subject, &who),
             name: key.to_owned(),
             fingerprint: Sha256::digest(body).into(),
         })
     }
 }
 
+/// Keys are apart for each command and each account.
+fn scope(subject: &str, who: &str) -> String {
+    format!("{subject} {who}")
+}
+
 impl Cx {
-    /// Forgets what an account was answered, and where somebody was told this: whoever repeats such a request under its
-    /// key is not known again.
-    pub async fn forget_answers(
+    /// Forgets what an account was answered to these commands: whoever repeats one under its key is not known again.
+    pub async fn forget_answers_to(
         &mut self,
         account_id: Uuid,
-        said: Option<&str>,
+        subjects: &[&str],
     ) -> Result<(), Failure> {
+        let who = account_id.to_string();
+        let scopes: Vec<String> = subjects.iter().map(|it| scope(it, &who)).collect();
+        sqlx::query("DELETE FROM idempotency_keys WHERE scope = ANY($1)")
+            .bind(scopes)
+            .execute(self.db())
+            .await?;
+        Ok(())
+    }
+
+    /// The same for whatever an account was answered, and where anybody was told exactly this. It reads all answers that
+    /// are kept, so it is for workers that keep few.
+    pub async fn forget_answers_about(
+        &mut self,
+        account_id: Uuid,
+        said: &str,
+    ) -> Result<(), Failure> {
+        // As a whole text of JSON: a longer one that ends so is somebody else's.
+        let said = serde_json::Value::from(said).to_string();
         let forget =
             "DELETE FROM idempotency_keys WHERE right(scope, 36) = $1 OR position($2 IN reply) > 0";
         sqlx::query(forget)

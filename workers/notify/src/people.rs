@@ -94,11 +94,7 @@ pub(crate) async fn on_account_erased(
     let ids: Vec<Uuid> = ids.collect();
     people::insert_erased(cx.db(), &ids).await?;
     people::blank_mails(cx.db(), MAILS_MAX).await?;
-    blank_letters(cx, &ids).await?;
-    for event in events {
-        cx.forget_answers(event.event.account_id, None).await?;
-    }
-    Ok(())
+    blank_letters(cx, &ids).await
 }
 
 /// Dead letters may have an address that a version before published in plain.

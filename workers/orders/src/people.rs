@@ -3,11 +3,14 @@
 use std::{collections::HashMap, time::Duration};
 
 use data_encoding::BASE64URL_NOPAD;
-use shopzen_chassis::{Activity, Cx, Failure, Received, Refused, Request, find_activity_about};
+use shopzen_chassis::{Cx, Failure, Received, Refused, Request, find_activity_about};
 use shopzen_contracts::{
-    Confidential, FieldError, OrderId, Problem, Service,
+    Command, Confidential, FieldError, OrderId, Problem, Service,
     auth::erasure::AccountErased,
-    orders::{ExportOrders, ExportedOrder, ExportedOrders, GetRecipients, Recipient, Recipients},
+    orders::{
+        CancelOrder, ExportOrders, ExportedOrder, ExportedOrders, GetRecipients, PlaceOrder,
+        Recipient, Recipients,
+    },
     privacy::{Sealed, StaffAct},
 };
 use sqlx::PgPool;
@@ -154,9 +157,10 @@ pub(crate) async fn erase(cx: &mut Cx, _: &Orders) -> Result<bool, Failure> {
 async fn blank(cx: &mut Cx, account_id: Uuid) -> Result<bool, Failure> {
     let blanked = people::blank_orders(cx.db(), account_id, ORDERS_MAX).await?;
     people::blank_events(cx.db(), &blanked).await?;
-    let things: Vec<String> = blanked.iter().map(|id| format!("order {id}")).collect();
+    let things: Vec<String> = blanked.iter().map(|id| thing(OrderId(*id))).collect();
     cx.forget_reasons(&things).await?;
-    cx.forget_answers(account_id, None).await?;
+    cx.forget_answers_to(account_id, &[PlaceOrder::SUBJECT, CancelOrder::SUBJECT])
+        .await?;
     Ok(i64::try_from(blanked.len()).is_ok_and(|blanked| blanked == ORDERS_MAX))
 }
 
@@ -179,10 +183,10 @@ pub(crate) async fn export(
     let mut items = Vec::with_capacity(page.len());
     for owned in page {
         let id = owned.order.id;
-        let acts = acts.iter().filter(|act| act.thing == thing(id));
+        let acts = acts.iter().filter(|act| act.thing == thing(id)).cloned();
         items.push(ExportedOrder {
             progress: store::find_progress(&mut connection, id, 0).await?,
-            staff_acts: acts.map(staff_act).collect(),
+            staff_acts: acts.map(StaffAct::from).collect(),
             order: owned.order,
             email: owned.agreement.email,
             shipping_address: owned.agreement.shipping_address.into(),
@@ -198,15 +202,4 @@ pub(crate) async fn export(
 
 fn thing(id: OrderId) -> String {
     format!("order {id}")
-}
-
-fn staff_act(act: &Activity) -> StaffAct {
-    StaffAct {
-        thing: act.thing.clone(),
-        command: act.subject.clone(),
-        before: act.before.clone(),
-        after: act.after.clone(),
-        reason: act.reason.clone(),
-        at: act.at,
-    }
 }

@@ -9,6 +9,8 @@ use shopzen_contracts::{
             SavedAddress,
         },
         erasure::{AccountErased, Consent, EraseMe, ExportMe, ExportedAccount},
+        factors::Factors,
+        identities::{Identity, Provider},
     },
     notify::{ListOwnMails, Mail, MailKind, OwnMails},
     orders::{
@@ -88,6 +90,21 @@ fn account(samples: &mut Samples, address: SavedAddress) {
             created_at: noon(),
             seen_at: noon(),
             is_current: true,
+        }],
+        second_factors: Factors {
+            totp_since: Some(noon()),
+            passkeys: Vec::new(),
+            recovery_codes: 10,
+            passkeys_offered: false,
+        },
+        identities: vec![Identity {
+            id: id(42),
+            provider: Provider {
+                name: "google".to_owned(),
+                title: "Google".to_owned(),
+            },
+            label: "ada@elsewhere.example".to_owned(),
+            created_at: noon(),
         }],
         consents: vec![Consent {
             client_id: id(32),

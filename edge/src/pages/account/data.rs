@@ -9,7 +9,7 @@ use axum::{
 };
 use shopzen_contracts::auth::{accounts::PasswordOutcome, erasure::EraseMe};
 
-use super::{complaints, message, own::SIGN_IN, private, see_other};
+use super::{complaints, message, own::SIGN_IN, private, see_other, step_up};
 use crate::{
     api::me_data,
     pages::{assets::STYLE_SHEET, form::OwnForm},
@@ -79,6 +79,10 @@ pub(crate) async fn erase(_: Attempt, mut form: OwnForm) -> Result<Response, Ref
         }
         Ok(PasswordOutcome::Wrong) => password_wrong(),
         Ok(PasswordOutcome::Blocked { retry_after_s }) => blocked(retry_after_s),
+        Err(refusal) => refusal,
+    };
+    let refusal = match step_up::first(refusal, "/account/erase") {
+        Ok(leads_there) => return Ok(leads_there),
         Err(refusal) => refusal,
     };
     let (status, complaints) = complaints(refusal)?;

@@ -56,7 +56,7 @@ async fn erase(
     for known in [&email, &holder.email] {
         store::sessions::forget_failures_of(cx.db(), &secrets::hash(known)).await?;
         erasure::erase(cx.db(), id, known).await?;
-        cx.forget_answers(id, Some(known)).await?;
+        cx.forget_answers_about(id, known).await?;
     }
     cx.forget_reasons(&[format!("account {id}")]).await?;
     let erased = AccountErased {

@@ -11,7 +11,7 @@ use shopzen_chassis::{Answers, Caller, Cx, Failure, Refused, Request, clock};
 use shopzen_contracts::{
     Problem, Role,
     auth::{
-        accounts::{Done, SignInOutcome},
+        accounts::Done,
         identities::{
             AskProvider, BeginTrip, DescribeIdentity, EndTrip, Identities, Identity,
             IdentityDescription, LinkIdentity, ListIdentities, ListProviders, ProviderSignIn,
@@ -25,7 +25,7 @@ use uuid::Uuid;
 use super::{
     accounts::account_of,
     check_name, normalised,
-    sessions::{Begun, begin_session, challenge},
+    sessions::{Begun, Challenged, begin_session, challenge},
 };
 use crate::{
     Auth,
@@ -224,9 +224,7 @@ async fn begin(
         return Ok(Err(no_trip()));
     };
     store::identities::save_trip_used(cx.db(), identity.id).await?;
-    if let Some(SignInOutcome::SecondFactorNeeded { challenge, methods }) =
-        challenge(cx, &account, BY_PROVIDER).await?
-    {
+    if let Some(Challenged { challenge, methods }) = challenge(cx, &account, BY_PROVIDER).await? {
         return Ok(Ok(ProviderSignIn::SecondFactorNeeded {
             challenge,
             methods,
@@ -365,17 +363,25 @@ pub(crate) async fn list(
     let account_id = account_of(&request.caller)?;
     let has_password = store::identities::find_has_password(db, account_id).await?;
     let has_password = has_password.ok_or_else(|| Problem::not_found("account"))?;
+    Ok(Identities {
+        items: find_of(db, auth, account_id).await?,
+        has_password,
+    })
+}
+
+pub(crate) async fn find_of(
+    db: &PgPool,
+    auth: &Auth,
+    account_id: Uuid,
+) -> Result<Vec<Identity>, Failure> {
     let linked = store::identities::find_of(db, account_id).await?;
-    let items = linked.into_iter().map(|identity| Identity {
+    let identities = linked.into_iter().map(|identity| Identity {
         id: identity.id,
         provider: auth.providers.describe(&identity.provider),
         created_at: identity.created_at(),
         label: identity.label,
     });
-    Ok(Identities {
-        items: items.collect(),
-        has_password,
-    })
+    Ok(identities.collect())
 }
 
 pub(crate) async fn unlink(

@@ -5,8 +5,11 @@ use std::time::Duration;
 use shopzen_chassis::{Answers, Cx, Failure, Request};
 use shopzen_contracts::{
     Confidential, Problem, Role,
-    auth::accounts::{
-        Account, Done, EndSession, SessionInUse, SignIn, SignInOutcome, SignOut, UseSession,
+    auth::{
+        accounts::{
+            Account, Done, EndSession, SessionInUse, SignIn, SignInOutcome, SignOut, UseSession,
+        },
+        factors::FactorMethod,
     },
 };
 
@@ -100,8 +103,8 @@ async fn begin(cx: &mut Cx, auth: &Auth, attempt: &SignIn) -> Result<SignInOutco
         Checked::Wrong => return Ok(SignInOutcome::Wrong),
         Checked::Blocked { retry_after_s } => return Ok(SignInOutcome::Blocked { retry_after_s }),
     };
-    if let Some(challenged) = challenge(cx, &account, BY_PASSWORD).await? {
-        return Ok(challenged);
+    if let Some(Challenged { challenge, methods }) = challenge(cx, &account, BY_PASSWORD).await? {
+        return Ok(SignInOutcome::SecondFactorNeeded { challenge, methods });
     }
     let begun = Begun {
         amr: BY_PASSWORD,
@@ -113,12 +116,18 @@ async fn begin(cx: &mut Cx, auth: &Auth, attempt: &SignIn) -> Result<SignInOutco
     Ok(SignInOutcome::SignedIn { session })
 }
 
+/// A sign-in that waits for a second factor, and what shows one.
+pub(super) struct Challenged {
+    pub(super) challenge: Confidential,
+    pub(super) methods: Vec<FactorMethod>,
+}
+
 /// Asks for the second factor, where the account has one: what was shown until now is not enough.
 pub(super) async fn challenge(
     cx: &mut Cx,
     account: &Credentials,
     amr: Amr,
-) -> Result<Option<SignInOutcome>, Failure> {
+) -> Result<Option<Challenged>, Failure> {
     let methods = store::factors::find_methods(cx.db(), account.id).await?;
     if methods.is_empty() {
         return Ok(None);
@@ -127,10 +136,7 @@ pub(super) async fn challenge(
     let hash = secrets::hash(challenge.expose());
     let version = account.password_version;
     store::factors::insert_challenge(cx.db(), &hash, account.id, version, amr).await?;
-    Ok(Some(SignInOutcome::SecondFactorNeeded {
-        challenge,
-        methods,
-    }))
+    Ok(Some(Challenged { challenge, methods }))
 }
 
 /// How a session has begun, and where.

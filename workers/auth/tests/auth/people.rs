@@ -255,6 +255,32 @@ async fn nothing_of_a_person_stays_and_the_address_is_free_again() {
 }
 
 #[tokio::test]
+async fn answers_that_name_somebody_go_with_them_and_those_of_others_stay() {
+    let harness = harness(config()).await;
+    let (_, session) = signed_up(&harness, EMAIL).await;
+    let kept = "
+        INSERT INTO idempotency_keys (scope, key, fingerprint, reply)
+        SELECT 'shop.cmd.auth.v1.x guest', email, '', json_build_object('email', email)
+        FROM unnest(ARRAY[$1, 'x' || $1, $1 || 'x']) AS email
+    ";
+    sqlx::query(kept)
+        .bind(EMAIL)
+        .execute(harness.pool())
+        .await
+        .unwrap();
+    let ada = as_account(&harness, &session).await;
+    let done = erase(&harness, &ada, GOOD_PASSWORD).await;
+    assert_eq!(done, Ok(PasswordOutcome::Accepted));
+    let left: Vec<String> = sqlx::query_scalar(
+        "SELECT key FROM idempotency_keys WHERE scope = 'shop.cmd.auth.v1.x guest' ORDER BY key",
+    )
+    .fetch_all(harness.pool())
+    .await
+    .unwrap();
+    assert_eq!(left, [format!("{EMAIL}x"), format!("x{EMAIL}")]);
+}
+
+#[tokio::test]
 async fn the_last_owner_stays() {
     let harness = harness(config()).await;
     let (id, session) = signed_up(&harness, EMAIL).await;
